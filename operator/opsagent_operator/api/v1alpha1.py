@@ -1,0 +1,281 @@
+"""OpsAgentWorker, `opsagent.dev/v1alpha1`: the models the CustomResourceDefinition is generated from.
+
+Every default, bound and rule of the API stands here (or in `pod.py`, `names.py` and `status.py`, which this module is
+made of); `crd.py` only translates.
+"""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from opsagent_operator.api.duration import Duration, between, not_longer, parse_duration
+from opsagent_operator.api.names import (
+    IMAGE_TAG_MAX_LENGTH,
+    AgentName,
+    ImageRepository,
+    ObjectName,
+    QueuePrefix,
+    TagTemplate,
+    Version,
+)
+from opsagent_operator.api.pod import (
+    Affinity,
+    EnvFromSource,
+    EnvVar,
+    NodeSelector,
+    PodAnnotations,
+    PodLabels,
+    Resources,
+    SecretKeySource,
+    Toleration,
+    TopologySpreadConstraint,
+)
+from opsagent_operator.api.schema import ApiModel, Rule, list_type, map_list, rules
+
+GROUP: Final = "opsagent.dev"
+VERSION: Final = "v1alpha1"
+KIND: Final = "OpsAgentWorker"
+PLURAL: Final = "opsagentworkers"
+SINGULAR: Final = "opsagentworker"
+SHORT_NAMES: Final = ["oaw"]
+CATEGORIES: Final = ["opsagent"]
+
+# A revision is called <name>-<10 hex digits>, its pods <revision>-<≤10 characters>-<5 characters>; with 35 characters
+# all of that is a DNS label (63), so that pod names are never cut and can serve as host names.
+NAME_MAX_LENGTH: Final = 35
+MAX_REPLICAS: Final = 1000
+
+
+class Image(ApiModel):
+    """The worker's container image."""
+
+    repository: ImageRepository
+    """Image name without tag, such as ghcr.io/acme/ops-agent-worker."""
+
+    tag_template: TagTemplate = "{version}"
+    """How the image's tag follows from spec.version, such as "{version}-alpine"."""
+
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When the node pulls the image."""
+
+    pull_secrets: Annotated[tuple[ObjectName, ...], Field(max_length=16), list_type("set")] = ()
+    """Names of the Secrets (type kubernetes.io/dockerconfigjson) to pull the image with."""
+
+
+class Pin(ApiModel):
+    """Holds the worker at an earlier release, whatever spec.version says."""
+
+    model_config = rules(
+        Rule(
+            "has(self.version) != has(self.revision)",
+            "pin exactly one of version (a git tag) and revision (a name from"
+            " status.release.history)",
+        )
+    )
+
+    version: Version | None = None
+    """The git tag to stay at, such as v1.0.0-stable-20251022."""
+
+    revision: ObjectName | None = None
+    """The revision to stay at: a name from status.release.history, such as ops-agent-0f3a9c21d4."""
+
+    reason: Annotated[str, Field(max_length=256)] = ""
+    """Why, for those who find it pinned, such as "v1.1.0 fails on preview deployments"."""
+
+
+class RedisConnection(ApiModel):
+    """How to reach Redis. The URL holds a password and so comes from a Secret; it cannot be written here."""
+
+    url_from: SecretKeySource
+    """The Secret with the URL: redis://…, or rediss://… for TLS."""
+
+    ca_from: SecretKeySource | None = None
+    """The Secret with the CA certificates (PEM) that Redis' certificate is checked against. Default: the public CAs."""
+
+    allow_insecure_tls: Annotated[bool, Field(alias="allowInsecureTLS")] = False
+    """Accept a URL that switches certificate verification off (ssl_cert_reqs=none). Only for tests."""
+
+
+class Queue(ApiModel):
+    """The queue this worker takes its tasks from."""
+
+    redis: RedisConnection
+    """How to reach Redis."""
+
+    prefix: QueuePrefix = "orchestrator"
+    """Beginning of the orchestrator's Redis keys, without the colon after it."""
+
+    agents: Annotated[tuple[AgentName, ...], Field(max_length=32), list_type("set")] = (
+        "ops",
+        "ops_agent",
+    )
+    """Take tasks whose assigned_to is one of these; never touch others. An empty list takes every task."""
+
+
+class ScaleDown(ApiModel):
+    """How carefully workers are taken away."""
+
+    stabilization: Annotated[Duration, between("0s", "1h")] = parse_duration("60s")
+    """Scale to the highest number that was wanted within this time, so that a short lull takes no worker away."""
+
+    cooldown_to_zero: Annotated[Duration, between("0s", "24h")] = parse_duration("2m")
+    """How long the queue must have been empty before the last worker goes."""
+
+
+class Scaling(ApiModel):
+    """How many workers run, by the depth of the queue."""
+
+    model_config = rules(
+        Rule(
+            "self.minReplicas <= self.maxReplicas",
+            "minReplicas must not be greater than maxReplicas",
+        )
+    )
+
+    min_replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 0
+    """Workers that run even when the queue is empty."""
+
+    max_replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 10
+    """Workers that run at most, however long the queue is."""
+
+    tasks_per_replica: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Tasks, waiting and running, for which there is one worker. Default: worker.concurrency."""
+
+    scale_down: ScaleDown = ScaleDown()
+    """How carefully workers are taken away."""
+
+
+class Retry(ApiModel):
+    """What happens to a task that failed for a reason that may pass."""
+
+    model_config = rules(
+        not_longer("backoff", "maxBackoff", "backoff must not be longer than maxBackoff")
+    )
+
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 4
+    """Attempts in all, the first one included; 1 means no retry."""
+
+    backoff: Annotated[Duration, between("100ms", "1h")] = parse_duration("10s")
+    """Wait before the second attempt; doubled, with jitter, before each further one."""
+
+    max_backoff: Annotated[Duration, between("100ms", "24h")] = parse_duration("10m")
+    """Longest wait between two attempts."""
+
+
+class WorkerTemplate(ApiModel):
+    """How each worker works, and the pod it runs in."""
+
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 4
+    """Tasks one worker runs at the same time."""
+
+    task_timeout: Annotated[Duration, between("1s", "24h")] = parse_duration("5m")
+    """Time one attempt of a task may take; after it the attempt has failed and counts."""
+
+    lease: Annotated[Duration, between("3s", "1h")] = parse_duration("30s")
+    """How long a task belongs to a worker that has gone silent: after it another worker takes the task over. A living
+    worker renews its leases, so this need not cover the task's run time."""
+
+    retry: Retry = Retry()
+    """What happens to a task that failed for a reason that may pass."""
+
+    drain_timeout: Annotated[Duration, between("1s", "24h")] = parse_duration("10m")
+    """Time a worker that is told to stop has for the tasks it is running. What is not finished then goes back to the
+    queue. The pod's terminationGracePeriodSeconds is this and 15 seconds."""
+
+    result_ttl: Annotated[Duration, between("1m", "8760h"), Field(alias="resultTTL")] = (
+        parse_duration("168h")
+    )
+    """How long the record of a finished task stays in Redis."""
+
+    poll_interval: Annotated[Duration, between("100ms", "5m")] = parse_duration("5s")
+    """How often to look for tasks when no event has come. New tasks are announced by events and start at once; this
+    is the safety net. Becomes WORKER_POLL_INTERVAL."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    """Least important messages that are logged. Becomes LOG_LEVEL."""
+
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=64), map_list("name")] = ()
+    """Environment variables, such as VERCEL_TEAM_ID. Wins over envFrom."""
+
+    env_from: Annotated[tuple[EnvFromSource, ...], Field(max_length=16), list_type("atomic")] = ()
+    """Secrets and ConfigMaps whose keys become environment variables, such as one with VERCEL_TOKEN. What the operator
+    sets itself wins over a key of the same name."""
+
+    resources: Resources = Resources()
+    """CPU and memory of each pod."""
+
+    node_selector: NodeSelector = Field(default_factory=dict)
+    """Labels a node must have to run workers, such as {kubernetes.io/arch: amd64}."""
+
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16), list_type("atomic")] = ()
+    """Taints of nodes that do not keep workers away."""
+
+    affinity: Affinity | None = None
+    """Rules that tie the workers to nodes or to other pods."""
+
+    topology_spread_constraints: Annotated[
+        tuple[TopologySpreadConstraint, ...], Field(max_length=8), list_type("atomic")
+    ] = ()
+    """How the workers are spread over zones or nodes."""
+
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the pods. Default: the cluster's default."""
+
+    service_account_name: ObjectName | None = None
+    """ServiceAccount of the pods, whose token is then mounted. Default: the namespace's default account, and no token."""
+
+    pod_labels: PodLabels = Field(default_factory=dict)
+    """More labels for the pods, such as {team: ops}. A change makes a new revision."""
+
+    pod_annotations: PodAnnotations = Field(default_factory=dict)
+    """More annotations for the pods. A change makes a new revision."""
+
+
+class ReleasePolicy(ApiModel):
+    """How a new version takes over from the old one."""
+
+    progress_deadline: Annotated[Duration, between("1s", "1h")] = parse_duration("2m")
+    """Time a new version has to become ready. After it the release has failed, and the old version keeps serving."""
+
+    history_limit: Annotated[int, Field(ge=1, le=100)] = 10
+    """Old revisions that are kept to roll back to."""
+
+
+class OpsAgentWorkerSpec(ApiModel):
+    """What should run."""
+
+    model_config = rules(
+        Rule(
+            "self.version.size() + self.image.tagTemplate.size() - '{version}'.size()"
+            f" <= {IMAGE_TAG_MAX_LENGTH}",
+            "version and image.tagTemplate together make an image tag of more than"
+            f" {IMAGE_TAG_MAX_LENGTH} characters; shorten one of them",
+        )
+    )
+
+    version: Version
+    """The release to run: a git tag, such as v1.0.0-stable-20251022. The image's tag follows from it."""
+
+    image: Image
+    """The worker's container image."""
+
+    pin: Pin | None = None
+    """Holds the worker at an earlier release, whatever version says, until the pin is removed."""
+
+    paused: bool = False
+    """Emergency stop: no task is started any more, running ones finish, then the workers go."""
+
+    replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] | None = None
+    """A fixed number of workers; switches scaling by the queue off until it is removed. Also `kubectl scale`."""
+
+    queue: Queue
+    """The queue this worker takes its tasks from."""
+
+    scaling: Scaling = Scaling()
+    """How many workers run, by the depth of the queue."""
+
+    worker: WorkerTemplate = WorkerTemplate()
+    """How each worker works, and the pod it runs in."""
+
+    release: ReleasePolicy = ReleasePolicy()
+    """How a new version takes over from the old one."""
