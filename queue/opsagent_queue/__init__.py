@@ -1,0 +1,71 @@
+"""The queue contract: key names, wire format, Lua scripts and a typed asyncio client.
+
+Knows Redis and nothing else; the worker and the operator both stand on it. See docs/queue.md.
+"""
+
+from opsagent_queue.connection import connect
+from opsagent_queue.errors import (
+    ConfigurationError,
+    MalformedTaskError,
+    QueueError,
+    QueueRefusedError,
+    QueueUnavailableError,
+)
+from opsagent_queue.keys import Keys
+from opsagent_queue.model import (
+    Claim,
+    ClaimResult,
+    FinalStatus,
+    Heartbeat,
+    Lease,
+    Reaped,
+    Snapshot,
+)
+from opsagent_queue.task_queue import DEFAULT_RESULT_TTL_MS, MAX_CRASHES, TaskQueue
+from opsagent_queue.wakeups import Wakeup, Wakeups
+from opsagent_queue.wire import (
+    Event,
+    EventPriority,
+    EventType,
+    Priority,
+    Source,
+    Status,
+    Task,
+    TaskType,
+    now_iso,
+    parse_time,
+    score,
+)
+
+__all__ = [
+    "DEFAULT_RESULT_TTL_MS",
+    "MAX_CRASHES",
+    "Claim",
+    "ClaimResult",
+    "ConfigurationError",
+    "Event",
+    "EventPriority",
+    "EventType",
+    "FinalStatus",
+    "Heartbeat",
+    "Keys",
+    "Lease",
+    "MalformedTaskError",
+    "Priority",
+    "QueueError",
+    "QueueRefusedError",
+    "QueueUnavailableError",
+    "Reaped",
+    "Snapshot",
+    "Source",
+    "Status",
+    "Task",
+    "TaskQueue",
+    "TaskType",
+    "Wakeup",
+    "Wakeups",
+    "connect",
+    "now_iso",
+    "parse_time",
+    "score",
+]

@@ -1,0 +1,100 @@
+"""What the queue's operations take and return."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from opsagent_queue.wire import Task
+
+FinalStatus = Literal["completed", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to run one task until the lease's deadline: what every later move must show."""
+
+    task_id: str
+    owner: str
+    """The pod that claimed it."""
+    fence: int
+    """Grows with every claim made on this queue; a lease that was lost never matches again."""
+    attempt: int
+    """1-based: how often a handler has tried this task, this time included."""
+    crashes: int
+    """How often a worker died or went silent while holding it; never counted as an attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    task: Task
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    claims: tuple[Claim, ...]
+    """In the order to start them: priority first, then age."""
+    paused: bool
+    """The gate is closed: nothing is handed out, whatever is waiting."""
+    next_due_ms: int | None
+    """Milliseconds until the next delayed task is due; None when none is delayed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaped:
+    requeued: int
+    """Tasks whose lease had expired and that wait again, with their original score."""
+    dead: int
+    """Tasks given up because they took down their worker too often."""
+    promoted: int
+    """Delayed tasks that became due and wait again."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker tells about itself, kept as JSON under its pod's name."""
+
+    version: str
+    revision: str = ""
+    slots: int
+    """Tasks it can run at once."""
+    busy: int = 0
+    """Tasks it runs now."""
+    draining: bool = False
+    started: str = ""
+    """When the process started, ISO 8601 with offset."""
+    cpu_percent: float | None = None
+    memory_bytes: int | None = None
+    seen_ms: int | None = None
+    """When Redis received it, ms since the epoch by Redis' clock. Stamped there; ignored if sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything the operator needs to know about the queue, read in one atomic step."""
+
+    pending: int
+    """Tasks of ours that wait to be claimed."""
+    delayed: int
+    """Tasks of ours that wait for their back-off to end."""
+    next_due_ms: int | None
+    """Milliseconds until the next delayed task is due (0 = overdue); None when none is delayed."""
+    in_flight: int
+    """Tasks under a lease, expired ones included until they are reaped."""
+    dead: int
+    foreign: int
+    """Waiting tasks of other agents, and unassigned ones while a filter is set."""
+    orphaned: int
+    """Ids whose record is missing or unreadable."""
+    oldest_ms: int | None
+    """Age of the oldest pending task in ms; None when nothing is pending or no age is known."""
+    paused: bool
+    time_ms: int
+    """Redis' clock at the moment of the snapshot, ms since the epoch."""
+    run_id: str | None
+    """Identifies this run of the Redis server; None where the server does not tell."""
+    busy: Mapping[str, int] = field(default_factory=dict)
+    """Leases held, by pod. A pod that holds none is absent."""
+    workers: Mapping[str, Heartbeat] = field(default_factory=dict)
+    """Last heartbeat of each pod that has not been forgotten."""
