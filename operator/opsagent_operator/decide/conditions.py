@@ -1,0 +1,178 @@
+"""The conditions of an object: each an ordered list of questions, the first that applies answers.
+
+All are present from the first visit. Reasons are API: stable, documented in docs/status.md.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from opsagent_operator.api.status import Condition
+from opsagent_operator.decide.observed import InvalidSpec, QueueState, Unreachable
+from opsagent_operator.decide.situation import Situation
+
+__all__ = ["conditions"]
+
+
+class Answer(NamedTuple):
+    """Whether a condition holds, and why."""
+
+    status: Literal["True", "False"]
+    reason: str
+    message: str
+
+
+def conditions(situation: Situation, now: datetime) -> tuple[Condition, ...]:
+    """All conditions; `lastTransitionTime` moves only when a status flips."""
+    before = {
+        entry["type"]: entry for entry in situation.observed.worker.status.get("conditions", [])
+    }
+    return tuple(
+        _condition(situation, before.get(kind), kind, question(situation), now)
+        for kind, question in QUESTIONS.items()
+    )
+
+
+def _condition(
+    situation: Situation, before: dict[str, Any] | None, kind: str, answer: Answer, now: datetime
+) -> Condition:
+    flipped = before is None or before["status"] != answer.status
+    return Condition.model_validate(
+        {
+            "type": kind,
+            "status": answer.status,
+            "reason": answer.reason,
+            "message": answer.message,
+            "lastTransitionTime": now
+            if flipped or before is None
+            else before["lastTransitionTime"],
+            "observedGeneration": situation.observed.worker.generation,
+        }
+    )
+
+
+def _ready(situation: Situation) -> Answer:
+    target = situation.target
+    if situation.paused:
+        return Answer(
+            "False", "Paused", "no task is started: spec.paused is true; set it to false to go on"
+        )
+    if situation.problem is not None:
+        return Answer(
+            "False", situation.problem.reason, situation.problem.message + _still_served(situation)
+        )
+    if target is None:
+        return Answer("False", "NoTarget", "there is no revision to run")
+    numbers = _numbers(situation)
+    if target.promoted_at is None and situation.serving is None:
+        return Answer("False", "Starting", f"{target.version} is starting: {numbers}")
+    if target.promoted_at is None or situation.replacing:
+        return Answer(
+            "False",
+            "RollingOut",
+            f"{target.version} is coming up: {numbers}{_still_served(situation)}",
+        )
+    if situation.desired == 0:
+        return Answer("True", "Idle", f"{target.version} is scaled to zero: nothing is to be done")
+    if situation.ready < situation.desired:
+        return Answer("True", "Scaling", f"{target.version}: {numbers}")
+    return Answer("True", "Running", f"{target.version}: {numbers}")
+
+
+def _available(situation: Situation) -> Answer:
+    lead = situation.lead
+    if situation.paused:
+        return Answer("False", "Paused", "no task is started: spec.paused is true")
+    if isinstance(situation.observed.queue, Unreachable):
+        return Answer("False", "QueueUnreachable", situation.observed.queue.message)
+    if situation.ready > 0:
+        version = f" by {lead.version}" if lead else ""
+        return Answer("True", "WorkersReady", f"tasks are served{version}: {_numbers(situation)}")
+    if lead is not None and situation.desired == 0:
+        return Answer(
+            "True", "ScaledToZero", f"the next task starts a worker of {lead.version} at once"
+        )
+    if lead is not None and (situation.problem is None or lead is not situation.target):
+        return Answer("True", "Scaling", f"workers of {lead.version} are starting")
+    return Answer("False", "NoWorkerReady", f"no task can be served: {_numbers(situation)}")
+
+
+def _reconciling(situation: Situation) -> Answer:
+    if situation.problem is not None and situation.problem.stalled:
+        return Answer("False", "Stalled", "waiting for a change; see condition Stalled")
+    if situation.paused:
+        return Answer("False", "Paused", "spec.paused is true")
+    if situation.problem is not None:
+        return Answer("True", situation.problem.reason, situation.problem.message)
+    ready = _ready(situation)
+    if ready.reason in {"Starting", "RollingOut", "Scaling"}:
+        return Answer("True", ready.reason, ready.message)
+    return Answer("False", "Settled", "everything is as the spec says")
+
+
+def _stalled(situation: Situation) -> Answer:
+    if situation.problem is not None and situation.problem.stalled:
+        return Answer("True", situation.problem.reason, situation.problem.message)
+    return Answer("False", "Progressing", "nothing waits for a person")
+
+
+def _queue_reachable(situation: Situation) -> Answer:
+    match situation.observed.queue:
+        case QueueState():
+            return Answer("True", "Reachable", "the queue was read")
+        case Unreachable(reason=reason, message=message):
+            return Answer("False", reason, message)
+
+
+def _scaling_active(situation: Situation) -> Answer:
+    worker = situation.observed.worker
+    if isinstance(worker.spec, InvalidSpec):
+        return Answer("False", "InvalidSpec", "the spec cannot be read; replicas stay as they are")
+    if situation.paused:
+        return Answer("False", "Paused", "spec.paused is true")
+    if worker.spec.replicas is not None:
+        return Answer(
+            "False",
+            "FixedReplicas",
+            f"spec.replicas holds {worker.spec.replicas}; remove it to scale by the queue again",
+        )
+    if isinstance(situation.observed.queue, Unreachable):
+        return Answer("False", "QueueUnknown", "replicas are frozen: unknown is not zero")
+    scaling = worker.spec.scaling
+    return Answer(
+        "True",
+        "QueueDepth",
+        f"between {scaling.min_replicas} and {scaling.max_replicas} replicas, by the queue's depth",
+    )
+
+
+def _paused(situation: Situation) -> Answer:
+    if situation.paused:
+        return Answer("True", "Paused", "spec.paused is true: intake is closed")
+    return Answer("False", "NotPaused", "tasks may start")
+
+
+QUESTIONS: dict[str, Callable[[Situation], Answer]] = {
+    "Ready": _ready,
+    "Available": _available,
+    "Reconciling": _reconciling,
+    "Stalled": _stalled,
+    "QueueReachable": _queue_reachable,
+    "ScalingActive": _scaling_active,
+    "Paused": _paused,
+}
+
+
+def _numbers(situation: Situation) -> str:
+    desired = situation.desired
+    return f"{situation.ready} of {desired} {'worker' if desired == 1 else 'workers'} ready"
+
+
+def _still_served(situation: Situation) -> str:
+    """That an earlier revision carries on, where one does."""
+    serving = situation.serving
+    if serving is None or situation.lead is not serving:
+        return ""
+    if isinstance(situation.observed.queue, Unreachable):
+        return ""
+    return f"; {serving.version} keeps serving"

@@ -1,0 +1,179 @@
+"""One visit to an object: from what was observed to what is to be done. Read this first."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
+from opsagent_operator.decide.conditions import conditions
+from opsagent_operator.decide.events import events
+from opsagent_operator.decide.observed import (
+    InvalidSpec,
+    Observed,
+    QueueState,
+    Revision,
+    Unreachable,
+)
+from opsagent_operator.decide.plan import ObjectKey, Plan
+from opsagent_operator.decide.problem import Problem, pod_problem, queue_problem
+from opsagent_operator.decide.replicas import desired_replicas
+from opsagent_operator.decide.rollout import (
+    current_replicas,
+    expired_revisions,
+    promote,
+    replicas_by_revision,
+)
+from opsagent_operator.decide.situation import Situation
+from opsagent_operator.decide.status import status, status_delay
+from opsagent_operator.decide.target import serving_revision, target_revision
+from opsagent_operator.manifests.deployment import deployment
+from opsagent_operator.manifests.revision import controller_revision
+
+__all__ = ["decide"]
+
+ACTIVE = timedelta(seconds=1)
+"""Until the next look while something moves: tasks, pods, a release."""
+IDLE = timedelta(seconds=2)
+"""Until the next look while nothing does."""
+
+
+def decide(observed: Observed, now: datetime) -> Plan:
+    """What to do about one object.
+
+    Args:
+        observed: everything known about the object.
+        now: the time of the decision, in UTC.
+    """
+    if observed.worker.deleting:
+        # Kubernetes' garbage collector takes the children; making one now would be in its way.
+        return Plan(memory=observed.memory)
+    spec = observed.worker.spec
+    if isinstance(spec, InvalidSpec):
+        return _explain(_unreadable(observed, spec), Plan(memory=observed.memory), now)
+
+    # 1. Which revision shall run, and is one of its workers ready?
+    found = target_revision(observed, spec, now)
+    target = promote(found, observed, now) if isinstance(found, Revision) else None
+
+    # 2. How many workers does the queue need, and of which revision?
+    replicas = desired_replicas(
+        spec,
+        observed.queue,
+        current=current_replicas(observed, target),
+        memory=observed.memory,
+        now=now,
+    )
+    shares = replicas_by_revision(observed, target, wanted=replicas.count, paused=spec.paused)
+
+    # 3. What stands in the way?
+    situation = Situation(
+        observed=observed,
+        target=target,
+        serving=serving_revision(observed.revisions, target),
+        replicas=replicas,
+        shares=shares,
+        paused=spec.paused,
+        problem=found if isinstance(found, Problem) else _problem(observed, spec, found, now),
+    )
+
+    # 4. What is to be written?
+    expired = expired_revisions(observed, target, limit=spec.release.history_limit)
+    plan = Plan(
+        pause_intake=_gate(observed, paused=spec.paused),
+        apply=tuple(_children(situation, spec, keep_out={revision.name for revision in expired})),
+        delete=tuple(_remains(expired)),
+        memory=replicas.memory,
+    )
+    return _explain(situation, plan, now)
+
+
+def _unreadable(observed: Observed, spec: InvalidSpec) -> Situation:
+    """Nothing can be decided: what runs goes on as it is."""
+    return Situation(
+        observed=observed,
+        target=None,
+        serving=serving_revision(observed.revisions, None),
+        replicas=None,
+        shares={name: state.replicas for name, state in observed.deployments.items()},
+        paused=False,
+        problem=Problem(reason="InvalidSpec", message=spec.message, stalled=True),
+    )
+
+
+def _problem(
+    observed: Observed, spec: OpsAgentWorkerSpec, target: Revision, now: datetime
+) -> Problem | None:
+    """The first thing that is wrong, causes before effects."""
+    if isinstance(observed.queue, Unreachable):
+        return queue_problem(observed.queue)
+    return pod_problem(target, observed.pods, deadline=spec.release.progress_deadline, now=now)
+
+
+def _gate(observed: Observed, *, paused: bool) -> bool | None:
+    """What the gate in Redis shall say, if it can be reached and says something else."""
+    queue = observed.queue
+    if isinstance(queue, QueueState) and queue.paused != paused:
+        return paused
+    return None
+
+
+def _children(
+    situation: Situation, spec: OpsAgentWorkerSpec, *, keep_out: set[str]
+) -> Iterator[Mapping[str, Any]]:
+    """Manifests in the order that never leaves less running than needed: what grows comes first."""
+    worker, target = situation.observed.worker, situation.target
+    revisions = {revision.name: revision for revision in situation.observed.revisions}
+    if target is not None:
+        revisions[target.name] = target
+        yield controller_revision(worker, target)
+    existing = situation.observed.deployments
+
+    def growth(name: str) -> tuple[int, str]:
+        running = existing[name].replicas if name in existing else 0
+        return running - situation.shares[name], name
+
+    for name in sorted(situation.shares, key=growth):
+        # The Deployment of a retired revision stays at zero; one that was deleted is not missed.
+        if name in keep_out or (name not in existing and situation.shares[name] == 0):
+            continue
+        yield deployment(
+            worker,
+            revisions[name],
+            replicas=situation.shares[name],
+            progress_deadline=spec.release.progress_deadline,
+        )
+
+
+def _remains(expired: tuple[Revision, ...]) -> Iterator[ObjectKey]:
+    for revision in expired:
+        yield ObjectKey(kind="Deployment", name=revision.name)
+        yield ObjectKey(kind="ControllerRevision", name=revision.name)
+
+
+def _explain(situation: Situation, plan: Plan, now: datetime) -> Plan:
+    """The plan with the status and the events that tell it, and the time of the next visit."""
+    observed = situation.observed
+    after = status(situation, conditions(situation, now), now)
+    delay = status_delay(
+        observed.worker.status, after, written_at=plan.memory.status_written_at, now=now
+    )
+    pause = _pause(situation)
+    if delay is None:
+        return replace(plan, requeue_after=pause)
+    if delay > timedelta():
+        return replace(plan, requeue_after=min(pause, delay))
+    return replace(
+        plan,
+        status=after,
+        events=events(situation, after),
+        memory=replace(plan.memory, status_written_at=now),
+        requeue_after=pause,
+    )
+
+
+def _pause(situation: Situation) -> timedelta:
+    queue = situation.observed.queue
+    working = isinstance(queue, QueueState) and queue.pending + queue.in_flight > 0
+    moving = situation.ready != situation.desired or situation.replacing
+    return ACTIVE if working or moving else IDLE

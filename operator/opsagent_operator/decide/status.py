@@ -1,0 +1,165 @@
+"""The status that tells an object's situation."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from opsagent_operator.api.status import (
+    Condition,
+    Decision,
+    HistoryEntry,
+    OpsAgentWorkerStatus,
+    QueueStatus,
+    ReleaseStatus,
+    RevisionStatus,
+    WorkersStatus,
+)
+from opsagent_operator.decide.observed import QueueState, Revision
+from opsagent_operator.decide.problem import Problem
+from opsagent_operator.decide.situation import Situation
+from opsagent_operator.manifests.labels import WORKER
+
+__all__ = ["status", "status_delay"]
+
+COALESCE = timedelta(seconds=5)
+"""Numbers that move all the time (queue depth, busy workers) are written at most this often."""
+
+
+def status(
+    situation: Situation, conditions: tuple[Condition, ...], now: datetime
+) -> Mapping[str, Any]:
+    """The whole status as plain JSON; equal situations give equal values."""
+    observed = situation.observed
+    return OpsAgentWorkerStatus(
+        observed_generation=observed.worker.generation,
+        conditions=conditions,
+        replicas=sum(not pod.deleting for pod in observed.pods),
+        selector=f"{WORKER}={observed.worker.name}",
+        ready=f"{situation.ready}/{situation.desired}",
+        release=_release(situation),
+        queue=_queue(situation),
+        workers=_workers(situation),
+        decision=_decision(situation, now),
+    ).model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def status_delay(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    *,
+    written_at: datetime | None,
+    now: datetime,
+) -> timedelta | None:
+    """How long the new status may wait before it is written; None when there is nothing new.
+
+    A change that says something is due at once. When only the moving numbers moved, the write waits
+    until the last one is old enough, and carries all that has come together by then.
+    """
+    if before == after:
+        return None
+    if written_at is None or _without_numbers(before) != _without_numbers(after):
+        return timedelta()
+    return max(timedelta(), written_at + COALESCE - now)
+
+
+def _without_numbers(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    workers = {
+        key: value
+        for key, value in status.get("workers", {}).items()
+        if key not in {"busy", "draining"}
+    }
+    return {**status, "queue": sorted(status.get("queue", {})), "workers": workers}
+
+
+def _release(situation: Situation) -> ReleaseStatus:
+    target, lead = situation.target, situation.lead
+    return ReleaseStatus(
+        current=_revision(situation, lead) if lead else None,
+        target=_revision(situation, target) if target and target is not lead else None,
+        history=tuple(
+            _history_entry(revision, situation)
+            for revision in sorted(_known(situation), key=lambda known: -known.number)
+        ),
+    )
+
+
+def _known(situation: Situation) -> tuple[Revision, ...]:
+    """All revisions, with the target as decided in place of the target as recorded."""
+    target = situation.target
+    others = situation.observed.revisions
+    if target is None:
+        return others
+    return (target, *(revision for revision in others if revision.name != target.name))
+
+
+def _revision(situation: Situation, revision: Revision) -> RevisionStatus:
+    return RevisionStatus(
+        revision=revision.name,
+        version=revision.version,
+        image=revision.image,
+        replicas=situation.shares.get(revision.name, 0),
+        ready=situation.ready_of(revision),
+    )
+
+
+def _history_entry(revision: Revision, situation: Situation) -> HistoryEntry:
+    lead, target, problem = situation.lead, situation.target, situation.problem
+    if lead is not None and revision.name == lead.name:
+        phase = "Current"
+    elif target is not None and revision.name == target.name:
+        phase = "Failed" if _failed(problem) else "Progressing"
+    else:
+        phase = "Failed" if revision.promoted_at is None else "Retired"
+    return HistoryEntry.model_validate(
+        {
+            "revision": revision.name,
+            "version": revision.version,
+            "phase": phase,
+            "at": revision.promoted_at or revision.created_at,
+        }
+    )
+
+
+def _failed(problem: Problem | None) -> bool:
+    return problem is not None and problem.stalled
+
+
+def _queue(situation: Situation) -> QueueStatus:
+    queue = situation.observed.queue
+    if not isinstance(queue, QueueState):
+        return QueueStatus()
+    return QueueStatus(
+        pending=queue.pending,
+        delayed=queue.delayed,
+        in_flight=queue.in_flight,
+        dead=queue.dead,
+        foreign=queue.foreign,
+        oldest_seconds=None if queue.oldest_seconds is None else int(queue.oldest_seconds),
+    )
+
+
+def _workers(situation: Situation) -> WorkersStatus:
+    queue = situation.observed.queue if isinstance(situation.observed.queue, QueueState) else None
+    return WorkersStatus(
+        desired=situation.desired,
+        ready=situation.ready,
+        busy=queue.busy_workers if queue else None,
+        draining=queue.draining_workers if queue else None,
+    )
+
+
+def _decision(situation: Situation, now: datetime) -> Decision | None:
+    """The last step, or what holds the next one back; that nothing changes is no news."""
+    replicas = situation.replicas
+    recorded = situation.observed.worker.status.get("decision")
+    previous = Decision.model_validate(recorded) if recorded else None
+    if replicas is None:
+        return previous
+    if previous is not None:
+        if replicas.action == "Steady" and previous.action != "Hold":
+            return previous
+        if replicas.action == "Hold" == previous.action and replicas.reason == previous.reason:
+            return previous
+    return Decision(
+        action=replicas.action, reason=replicas.reason, message=replicas.message, at=now
+    )
