@@ -6,7 +6,7 @@ estimates a rule's cost from the longest value it could meet.
 
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from opsagent_operator.api.schema import Rule
 
@@ -37,7 +37,7 @@ def matches(pattern: str, message: str) -> Rule:
 
 ObjectName = Annotated[
     str,
-    Field(min_length=1, max_length=253),
+    Field(max_length=253),
     matches(
         _SUBDOMAIN,
         "must be the name of a Kubernetes object: lower-case letters, digits, '-' and '.',"
@@ -47,7 +47,7 @@ ObjectName = Annotated[
 
 DataKey = Annotated[
     str,
-    Field(min_length=1, max_length=253),
+    Field(max_length=253),
     matches(
         r"^[-._a-zA-Z0-9]+$",
         "must be a key of the Secret or ConfigMap: letters, digits, '-', '_' and '.'",
@@ -56,7 +56,7 @@ DataKey = Annotated[
 
 ImageRepository = Annotated[
     str,
-    Field(min_length=1, max_length=255),
+    Field(max_length=255),
     matches(
         _IMAGE_REPOSITORY,
         "must be an image name such as ghcr.io/acme/ops-agent-worker, without scheme, tag or"
@@ -66,7 +66,7 @@ ImageRepository = Annotated[
 
 Version = Annotated[
     str,
-    Field(min_length=1, max_length=IMAGE_TAG_MAX_LENGTH),
+    Field(max_length=IMAGE_TAG_MAX_LENGTH),
     matches(
         _TAG,
         "must be a git tag that is an image tag too: letters, digits, '_', '.' and '-', starting"
@@ -76,7 +76,7 @@ Version = Annotated[
 
 TagTemplate = Annotated[
     str,
-    Field(min_length=1, max_length=IMAGE_TAG_MAX_LENGTH),
+    Field(max_length=IMAGE_TAG_MAX_LENGTH),
     matches(
         _TAG_TEMPLATE,
         "must contain {version} once, and beside it only what an image tag may have, such as"
@@ -86,7 +86,7 @@ TagTemplate = Annotated[
 
 QueuePrefix = Annotated[
     str,
-    Field(min_length=1, max_length=64),
+    Field(max_length=64),
     matches(
         r"^[A-Za-z0-9_.:{}-]+$",
         "must be the beginning of Redis keys: letters, digits, '_', '.', ':', '-' and, for a hash"
@@ -96,17 +96,22 @@ QueuePrefix = Annotated[
 
 AgentName = Annotated[
     str,
-    Field(min_length=1, max_length=63),
+    Field(max_length=63),
     matches(
         r"^[A-Za-z0-9_.-]+$",
         "must be an agent's name as in a task's assigned_to: letters, digits, '_', '.' and '-'",
     ),
 ]
 
+# A number or text on the wire, as in a pod (`cpu: 2`, `cpu: 500m`); text in Python.
 Quantity = Annotated[
     str,
-    Field(min_length=1, max_length=32),
-    matches(_QUANTITY, "must be a quantity such as 500m, 2 or 512Mi"),
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 32}),
+    Rule(
+        f"type(self) == int ? self >= 0 : self.matches(r'{_QUANTITY}')",
+        "must be a quantity such as 500m, 2 or 512Mi",
+    ),
 ]
 
 LabelValue = Annotated[str, Field(max_length=63)]

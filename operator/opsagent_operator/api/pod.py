@@ -178,7 +178,7 @@ class EnvFromSource(ApiModel):
 
 
 Quantities = Annotated[
-    dict[str, Quantity | Annotated[int, Field(ge=0)]],
+    dict[str, Quantity],
     Field(max_length=16),
 ]
 

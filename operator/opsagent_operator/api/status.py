@@ -67,25 +67,19 @@ class RevisionStatus(ApiModel):
 
 
 class HistoryEntry(ApiModel):
-    """One step in the life of a revision."""
+    """One revision, as the history remembers it."""
 
     revision: str
-    """Name of the revision."""
+    """Name of the revision; what spec.pin.revision takes."""
 
     version: str
     """The version it was made of."""
 
-    phase: str
-    """Where the revision stands, such as Current."""
-
-    action: str
-    """What was done, such as Deployed or RolledBack."""
+    phase: Literal["Current", "Progressing", "Failed", "Retired"]
+    """Current serves; Progressing is coming up; Failed never became ready; Retired was replaced."""
 
     at: Timestamp
-    """When."""
-
-    reason: str = ""
-    """Why."""
+    """When its first worker became ready, or, if none did, when it was made."""
 
 
 class ReleaseStatus(ApiModel):

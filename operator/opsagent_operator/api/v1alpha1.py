@@ -1,7 +1,7 @@
 """OpsAgentWorker, `opsagent.dev/v1alpha1`: the models the CustomResourceDefinition is generated from.
 
 Every default, bound and rule of the API stands here (or in `pod.py`, `names.py` and `status.py`, which this module is
-made of); `crd.py` only translates.
+made of); `crd.py` only translates. Code elsewhere imports the models from here, whichever file they stand in.
 """
 
 from typing import Annotated, Final, Literal
@@ -26,11 +26,60 @@ from opsagent_operator.api.pod import (
     PodAnnotations,
     PodLabels,
     Resources,
+    SecretKeyRef,
     SecretKeySource,
     Toleration,
     TopologySpreadConstraint,
 )
 from opsagent_operator.api.schema import ApiModel, Rule, list_type, map_list, rules
+from opsagent_operator.api.status import (
+    Condition,
+    Decision,
+    HistoryEntry,
+    OpsAgentWorkerStatus,
+    QueueStatus,
+    ReleaseStatus,
+    RevisionStatus,
+    WorkersStatus,
+)
+
+__all__ = [
+    "CATEGORIES",
+    "GROUP",
+    "KIND",
+    "MAX_REPLICAS",
+    "NAME_MAX_LENGTH",
+    "PLURAL",
+    "SHORT_NAMES",
+    "SINGULAR",
+    "VERSION",
+    "Affinity",
+    "Condition",
+    "Decision",
+    "EnvFromSource",
+    "EnvVar",
+    "HistoryEntry",
+    "Image",
+    "OpsAgentWorkerSpec",
+    "OpsAgentWorkerStatus",
+    "Pin",
+    "Queue",
+    "QueueStatus",
+    "RedisConnection",
+    "ReleasePolicy",
+    "ReleaseStatus",
+    "Resources",
+    "Retry",
+    "RevisionStatus",
+    "ScaleDown",
+    "Scaling",
+    "SecretKeyRef",
+    "SecretKeySource",
+    "Toleration",
+    "TopologySpreadConstraint",
+    "WorkerTemplate",
+    "WorkersStatus",
+]
 
 GROUP: Final = "opsagent.dev"
 VERSION: Final = "v1alpha1"
