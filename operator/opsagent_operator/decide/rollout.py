@@ -82,7 +82,8 @@ def expired_revisions(
     observed: Observed, target: Revision | None, *, limit: int
 ) -> tuple[Revision, ...]:
     """Revisions beyond the newest `limit` old ones, which nothing runs and nothing may return to."""
-    serving = serving_revision(observed.revisions, target)
+    promoted = target is not None and target.promoted_at is not None
+    serving = None if promoted else serving_revision(observed.revisions, target)
     kept = {revision.name for revision in (target, serving) if revision is not None}
     old = sorted(
         (revision for revision in observed.revisions if revision.name not in kept),

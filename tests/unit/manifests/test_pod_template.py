@@ -1,0 +1,124 @@
+"""The pods of a revision."""
+
+from typing import Any
+
+import pytest
+
+from fixtures.world import V1, make_spec
+from opsagent_operator.manifests.pod_template import pod_template
+
+
+def render(**fields: Any) -> dict[str, Any]:
+    return pod_template(
+        namespace="team-a",
+        name="ops-agent",
+        revision="ops-agent-0123456789",
+        spec=make_spec(**fields),
+        version=V1,
+        image=f"ghcr.io/acme/ops-agent-worker:{V1}",
+    )
+
+
+def container(template: dict[str, Any]) -> dict[str, Any]:
+    (only,) = template["spec"]["containers"]
+    result: dict[str, Any] = only
+    return result
+
+
+def environment(template: dict[str, Any]) -> dict[str, Any]:
+    return {
+        variable["name"]: variable.get("value", variable.get("valueFrom"))
+        for variable in container(template)["env"]
+    }
+
+
+def test_a_worker_satisfies_the_restricted_pod_security_standard() -> None:
+    template = render()
+    pod, worker = template["spec"]["securityContext"], container(template)["securityContext"]
+    assert pod["runAsNonRoot"] is True
+    assert pod["runAsUser"] != 0
+    assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert worker["allowPrivilegeEscalation"] is False
+    assert worker["capabilities"] == {"drop": ["ALL"]}
+    assert worker["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize(("account", "mounted"), [(None, False), ("deployer", True)])
+def test_a_token_is_mounted_only_when_an_account_is_asked_for(
+    account: str | None, mounted: bool
+) -> None:
+    template = render(worker={"serviceAccountName": account} if account else {})
+    assert template["spec"]["automountServiceAccountToken"] is mounted
+    assert template["spec"].get("serviceAccountName") == account
+
+
+def test_the_redis_url_comes_from_the_secret_and_stands_nowhere() -> None:
+    assert environment(render())["REDIS_URL"] == {
+        "secretKeyRef": {"name": "ops-agent", "key": "REDIS_URL"}
+    }
+
+
+def test_the_settings_reach_the_worker() -> None:
+    variables = environment(
+        render(
+            worker={"concurrency": 8, "lease": "10s", "drainTimeout": "90s", "logLevel": "DEBUG"},
+            queue={
+                "redis": {"urlFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+                "agents": ["ops"],
+            },
+        )
+    )
+    assert variables["OPSAGENT_WORKER"] == "team-a/ops-agent"
+    assert variables["OPSAGENT_REVISION"] == "ops-agent-0123456789"
+    assert variables["OPSAGENT_VERSION"] == V1
+    assert variables["OPSAGENT_CONCURRENCY"] == "8"
+    assert variables["OPSAGENT_LEASE"] == "10s"
+    assert variables["OPSAGENT_AGENTS"] == "ops"
+    assert variables["LOG_LEVEL"] == "DEBUG"
+    assert variables["OPSAGENT_DRAIN_TIMEOUT"] == "1m30s"
+
+
+def test_the_kubelet_waits_longer_than_the_drain() -> None:
+    template = render(worker={"drainTimeout": "90s"})
+    assert template["spec"]["terminationGracePeriodSeconds"] == 105
+
+
+def test_a_ca_is_mounted_where_the_worker_looks_for_it() -> None:
+    source = {"secretKeyRef": {"name": "redis-tls", "key": "tls-ca"}}
+    template = render(
+        queue={"redis": {"urlFrom": {"secretKeyRef": {"name": "s", "key": "k"}}, "caFrom": source}}
+    )
+    path = environment(template)["OPSAGENT_REDIS_CA_FILE"]
+    (mount,) = [m for m in container(template)["volumeMounts"] if path.startswith(m["mountPath"])]
+    (volume,) = [v for v in template["spec"]["volumes"] if v["name"] == mount["name"]]
+    (item,) = volume["secret"]["items"]
+    assert volume["secret"]["secretName"] == "redis-tls"
+    assert (item["key"], f"{mount['mountPath']}/{item['path']}") == ("tls-ca", path)
+
+
+def test_what_the_user_asks_of_the_pod_is_in_it_and_cannot_replace_what_is_ours() -> None:
+    template = render(
+        image={"repository": "ghcr.io/acme/x", "pullSecrets": ["pull"], "pullPolicy": "Always"},
+        worker={
+            "env": [{"name": "VERCEL_TEAM_ID", "value": "team_1"}],
+            "envFrom": [{"secretRef": {"name": "vercel"}}],
+            "resources": {"requests": {"cpu": "100m"}},
+            "nodeSelector": {"pool": "ops"},
+            "tolerations": [{"key": "spot", "operator": "Exists"}],
+            "podLabels": {"team": "ops"},
+            "podAnnotations": {"example.com/note": "x"},
+            "priorityClassName": "low",
+        },
+    )
+    spec, worker = template["spec"], container(template)
+    assert spec["imagePullSecrets"] == [{"name": "pull"}]
+    assert worker["imagePullPolicy"] == "Always"
+    assert environment(template)["VERCEL_TEAM_ID"] == "team_1"
+    assert worker["envFrom"] == [{"secretRef": {"name": "vercel", "optional": False}}]
+    assert worker["resources"] == {"requests": {"cpu": "100m"}}
+    assert spec["nodeSelector"] == {"pool": "ops"}
+    assert spec["tolerations"] == [{"key": "spot", "operator": "Exists"}]
+    assert spec["priorityClassName"] == "low"
+    assert template["metadata"]["labels"]["team"] == "ops"
+    assert template["metadata"]["labels"]["opsagent.dev/worker"] == "ops-agent"
+    assert template["metadata"]["annotations"]["example.com/note"] == "x"
