@@ -38,6 +38,8 @@ def parse_duration(text: str) -> timedelta:
 def format_duration(duration: timedelta) -> str:
     """`duration` in its shortest form: `1m30s`, `10m`, `500ms`, `0s`.
 
+    What `parse_duration` reads back, as long as it is under a century; no field allows more than a year.
+
     Raises:
         ValueError: `duration` is negative, which no field allows.
     """
