@@ -231,7 +231,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return cls.new(
             EventType.TASK_CREATED,
             task=task,
-            source_agent="orchestrator",
             payload={
                 "task_type": task.type,
                 "priority": task.priority,
