@@ -32,7 +32,7 @@ _TAG_TEMPLATE: Final = r"^([A-Za-z0-9_][A-Za-z0-9_.-]*)?\{version\}[A-Za-z0-9_.-
 
 def matches(pattern: str, message: str) -> Rule:
     """A rule instead of the schema's `pattern`, whose message would be the regular expression."""
-    return Rule(f"self.matches(r'{pattern}')", message)
+    return Rule(f'self.matches(r"{pattern}")', message)
 
 
 ObjectName = Annotated[
@@ -114,22 +114,28 @@ Quantity = Annotated[
     ),
 ]
 
-LabelValue = Annotated[str, Field(max_length=63)]
+LabelKey = Annotated[
+    str,
+    Field(max_length=316),
+    matches(_QUALIFIED_NAME, "must be a label's key such as team or topology.kubernetes.io/zone"),
+]
+
+LabelValue = Annotated[
+    str,
+    Field(max_length=63),
+    matches(
+        _LABEL_VALUE,
+        "must be a label's value: letters, digits, '-', '_' and '.', starting and ending with a"
+        " letter or digit",
+    ),
+]
 
 
 def keys(description: str) -> Rule:
-    """The keys of a map are label or annotation keys."""
+    """The keys of a map are what labels' keys are: a name, perhaps after a DNS name and a slash."""
     return Rule(
         f"self.all(key, key.size() <= 316 && key.matches(r'{_QUALIFIED_NAME}'))",
-        f"every key must be {description} such as team or example.com/team",
-    )
-
-
-def label_values() -> Rule:
-    return Rule(
-        f"self.all(key, self[key].matches(r'{_LABEL_VALUE}'))",
-        "every value must be a label's value: letters, digits, '-', '_' and '.', starting and"
-        " ending with a letter or digit",
+        f"every key must be {description}",
     )
 
 

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from opsagent_operator.api.names import (
     DataKey,
+    LabelKey,
     LabelValue,
     ObjectName,
     Quantity,
     keys,
-    label_values,
     matches,
     unreserved_keys,
 )
@@ -63,14 +63,31 @@ class ConfigMapKeyRef(ApiModel):
 class FieldRef(ApiModel):
     """A field of the worker's pod."""
 
-    field_path: Annotated[str, Field(min_length=1, max_length=316)]
-    """Path of the field, such as metadata.name, spec.nodeName or status.podIP."""
+    field_path: Annotated[
+        str,
+        Field(max_length=400),
+        matches(
+            r"^(metadata\.(name|namespace|uid|(labels|annotations)\['[-A-Za-z0-9_./]+'\])"
+            r"|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?))$",
+            "must be a pod field that the downward API offers, such as metadata.name,"
+            " spec.nodeName or status.podIP",
+        ),
+    ]
+    """Path of the field: metadata.name, metadata.namespace, metadata.uid, metadata.labels['team'],
+    metadata.annotations['team'], spec.nodeName, spec.serviceAccountName, status.hostIP or status.podIP."""
 
 
 class ResourceFieldRef(ApiModel):
     """A resource of the worker's container."""
 
-    resource: Annotated[str, Field(min_length=1, max_length=64)]
+    resource: Annotated[
+        str,
+        Field(max_length=64),
+        matches(
+            r"^(limits|requests)\.(cpu|memory|ephemeral-storage)$",
+            "must be limits or requests of cpu, memory or ephemeral-storage, such as limits.cpu",
+        ),
+    ]
     """The resource, such as limits.cpu or requests.memory."""
 
     divisor: Quantity | None = None
@@ -113,7 +130,7 @@ class EnvVar(ApiModel):
 
     name: Annotated[
         str,
-        Field(min_length=1, max_length=253),
+        Field(max_length=253),
         matches(
             "^[A-Za-z_][A-Za-z0-9_]*$",
             "must be the name of an environment variable: letters, digits and '_', not starting"
@@ -180,11 +197,23 @@ class EnvFromSource(ApiModel):
 Quantities = Annotated[
     dict[str, Quantity],
     Field(max_length=16),
+    keys("a resource's name such as cpu, memory or example.com/gpu"),
 ]
 
 
 class Resources(ApiModel):
     """CPU and memory of one worker pod, as in a container's resources."""
+
+    model_config = rules(
+        Rule(
+            "!has(self.requests) || !has(self.limits) || self.requests.all(name,"
+            " !(name in self.limits) || !isQuantity(string(self.requests[name]))"
+            " || !isQuantity(string(self.limits[name]))"
+            " || !quantity(string(self.requests[name]))"
+            ".isGreaterThan(quantity(string(self.limits[name]))))",
+            "requests must not be greater than limits",
+        )
+    )
 
     requests: Quantities = Field(default_factory=dict)
     """What is reserved for the pod, such as {cpu: 100m, memory: 256Mi}."""
@@ -196,29 +225,51 @@ class Resources(ApiModel):
 class Toleration(ApiModel):
     """Lets the worker run on nodes with a matching taint."""
 
-    key: Annotated[str, Field(max_length=316)] | None = None
+    model_config = rules(
+        Rule(
+            "has(self.key) || self.operator == 'Exists'",
+            "without a key every taint is tolerated: say so with operator Exists",
+        ),
+        Rule(
+            "!has(self.value) || self.operator == 'Equal'",
+            "a value is compared with operator Equal only",
+        ),
+        Rule(
+            "!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",
+            "tolerationSeconds needs effect NoExecute",
+        ),
+    )
+
+    key: LabelKey | None = None
     """Key of the taint. Without it, operator must be Exists, and every taint is tolerated."""
 
     operator: Literal["Exists", "Equal"] = "Equal"
     """Equal compares the value too; Exists is content with the key."""
 
-    value: Annotated[str, Field(max_length=63)] | None = None
+    value: LabelValue | None = None
     """Value of the taint, with operator Equal."""
 
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint. Default: all effects."""
 
-    toleration_seconds: Annotated[int, Field(ge=0)] | None = None
+    toleration_seconds: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
     """How many seconds a pod stays after a NoExecute taint came. Default: for ever."""
 
 
 class TopologySpreadConstraint(ApiModel):
     """Spreads the workers over zones or nodes. The operator selects this object's own pods: there is no labelSelector."""
 
+    model_config = rules(
+        Rule(
+            "!has(self.minDomains) || self.whenUnsatisfiable == 'DoNotSchedule'",
+            "minDomains needs whenUnsatisfiable DoNotSchedule",
+        )
+    )
+
     max_skew: Annotated[int, Field(ge=1, le=1000)] = 1
     """By how many pods two domains may differ."""
 
-    topology_key: Annotated[str, Field(min_length=1, max_length=316)]
+    topology_key: LabelKey
     """Node label whose values are the domains, such as topology.kubernetes.io/zone."""
 
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = "ScheduleAnyway"
@@ -252,21 +303,19 @@ class Affinity(ApiModel):
 NodeSelector = Annotated[
     dict[str, LabelValue],
     Field(max_length=16),
-    keys("a label's key"),
-    label_values(),
+    keys("a label's key such as team or example.com/team"),
 ]
 
 PodLabels = Annotated[
     dict[str, LabelValue],
     Field(max_length=32),
-    keys("a label's key"),
-    label_values(),
+    keys("a label's key such as team or example.com/team"),
     unreserved_keys(),
 ]
 
 PodAnnotations = Annotated[
     dict[str, Annotated[str, Field(max_length=16384)]],
     Field(max_length=32),
-    keys("an annotation's key"),
+    keys("an annotation's key such as team or example.com/team"),
     unreserved_keys(),
 ]

@@ -84,6 +84,6 @@ def list_type(kind: Literal["set", "atomic"]) -> Keywords:
     return Keywords({"x-kubernetes-list-type": kind})
 
 
-def map_list(key: str) -> Keywords:
-    """A list whose items are merged, and must be unique, by the value of `key`."""
-    return Keywords({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]})
+def map_list(*keys: str) -> Keywords:
+    """A list whose items are merged, and must be unique, by the values of `keys`."""
+    return Keywords({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)})

@@ -263,7 +263,9 @@ class WorkerTemplate(ApiModel):
     """Rules that tie the workers to nodes or to other pods."""
 
     topology_spread_constraints: Annotated[
-        tuple[TopologySpreadConstraint, ...], Field(max_length=8), list_type("atomic")
+        tuple[TopologySpreadConstraint, ...],
+        Field(max_length=8),
+        map_list("topologyKey", "whenUnsatisfiable"),
     ] = ()
     """How the workers are spread over zones or nodes."""
 
