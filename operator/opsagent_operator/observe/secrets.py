@@ -1,0 +1,62 @@
+"""Secrets, read by name and remembered for a moment. Their values stay in this process' memory."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from opsagent_operator.kube.errors import NotFound
+from opsagent_operator.observe.cluster import Key
+
+__all__ = ["SecretCache"]
+
+TTL: Final = 60.0
+"""Seconds. A rotated password is noticed at once by its failure; this is for what fails silently."""
+
+Read = Callable[[Key], Awaitable[Mapping[str, Any]]]
+
+
+class SecretCache:
+    """Decoded Secrets by name; `read` gets one from the API server and raises `KubeError`s."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._known: dict[Key, tuple[float, Mapping[str, str] | None]] = {}
+
+    async def get(self, key: Key) -> Mapping[str, str] | None:
+        """The Secret's data as text; None if there is no such Secret.
+
+        Raises:
+            KubeError: the API server does not answer, or does not let us read it.
+        """
+        now = asyncio.get_running_loop().time()
+        if (known := self._known.get(key)) is not None and now < known[0] + TTL:
+            return known[1]
+        try:
+            data = (await self._read(key)).get("data") or {}
+        except NotFound:
+            return self._remember(key, None)
+        return self._remember(key, {name: _decode(value) for name, value in data.items()})
+
+    def forget(self, key: Key) -> None:
+        """Read it again when it is asked for next: what it says did not work."""
+        self._known.pop(key, None)
+
+    def prune(self) -> None:
+        """Forget what is outdated anyway."""
+        oldest = asyncio.get_running_loop().time() - TTL
+        for key in [key for key, (at, _) in self._known.items() if at < oldest]:
+            del self._known[key]
+
+    def _remember(self, key: Key, data: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        self._known[key] = (asyncio.get_running_loop().time(), data)
+        return data
+
+
+def _decode(value: str) -> str:
+    """A value of a Secret as text; bytes that are no text cannot be a URL or a certificate."""
+    try:
+        return base64.b64decode(value).decode("utf-8", errors="replace").strip()
+    except binascii.Error:  # the API server lets none through
+        return ""
