@@ -20,7 +20,7 @@ from opsagent_operator.observe.redis_pools import Endpoint, Pool, RedisPools
 from opsagent_operator.observe.secrets import SecretCache
 from opsagent_queue import ConfigurationError, QueueError, Snapshot, TaskQueue
 
-__all__ = ["QueueObserver"]
+__all__ = ["Queues"]
 
 SILENT_AFTER_MS: Final = 60_000
 """A heartbeat older than this is of a pod that died without saying goodbye."""
@@ -51,8 +51,8 @@ class _Connection:
     queue: TaskQueue
 
 
-class QueueObserver:
-    """Reads queues and sets their gate, through pools shared by all objects."""
+class Queues:
+    """The queues of all objects, through pools of connections that they share."""
 
     def __init__(self, *, pools: RedisPools, secrets: SecretCache) -> None:
         self._pools = pools
@@ -60,21 +60,16 @@ class QueueObserver:
 
     async def observe(self, worker: Worker) -> QueueState | Unreachable:
         """The state of the queue of `worker`."""
-        result = await self._use(worker, TaskQueue.snapshot)
+        result = await self.use(worker, TaskQueue.snapshot)
         return result if isinstance(result, Unreachable) else _state(result)
 
-    async def set_paused(self, worker: Worker, *, paused: bool) -> Unreachable | None:
-        """Close or open the gate; returns why that was not possible."""
-
-        async def gate(queue: TaskQueue) -> None:
-            await queue.set_paused(paused)
-
-        return await self._use(worker, gate)
-
-    async def _use(
+    async def use(
         self, worker: Worker, operation: Callable[[TaskQueue], Awaitable[T]]
     ) -> T | Unreachable:
-        """Run `operation`; a second time if it failed with a URL that has changed meanwhile."""
+        """Run `operation` on the queue of `worker`, or say why that was not possible.
+
+        It runs a second time if it failed with a URL that has changed meanwhile.
+        """
         if isinstance(worker.spec, InvalidSpec):
             return Unreachable(reason="InvalidSpec", message="the spec cannot be read")
         connection = await self._connect(worker, worker.spec)
@@ -217,7 +212,7 @@ async def _wrong_type(queue: TaskQueue, pool: Pool) -> Unreachable:
     with suppress(redis_errors.RedisError, TimeoutError):  # then it stays without a name
         for key in queue.keys.vector:
             wanted = _TYPES.get(key.rpartition(":")[2])
-            found = await pool.attempt(pool.redis.type(key))
+            found = str(await pool.attempt(pool.redis.type(key)))
             if wanted is not None and found not in {"none", wanted}:
                 what = f"key {key} is a {found} and not a {wanted}"
                 break

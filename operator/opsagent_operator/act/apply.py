@@ -1,0 +1,85 @@
+"""Brings children to what their manifests say, with as few writes as possible."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opsagent_operator.act.drift import differences
+from opsagent_operator.decide.plan import Event
+from opsagent_operator.kube.client import CONTROLLER_REVISIONS, DEPLOYMENTS, Kube, Resource
+from opsagent_operator.observe.cluster import ClusterCache, Key
+
+__all__ = ["RESOURCES", "Applier"]
+
+RESOURCES: Final = {resource.kind: resource for resource in (DEPLOYMENTS, CONTROLLER_REVISIONS)}
+"""The kinds of children, by name."""
+CORRECTION_INTERVAL: Final = 10.0
+"""Seconds between two corrections of the same child: whoever fights us shall not fill etcd."""
+SHOWN_PATHS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What a child was last brought to, or found to be."""
+
+    manifest: Mapping[str, Any]
+    refused: frozenset[str] = frozenset()
+    """Paths that differed even so: an admission webhook insists on something else there."""
+    at: float = float("-inf")
+
+
+class Applier:
+    """Server-side apply of whole manifests, left out when they hold already."""
+
+    def __init__(self, *, kube: Kube, cache: ClusterCache) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._applied: dict[Key, dict[tuple[Resource, Key], _Applied]] = {}
+
+    def forget(self, owner: Key) -> None:
+        """The object is gone, and its children with it."""
+        self._applied.pop(owner, None)
+
+    async def apply(self, owner: Key, manifest: Mapping[str, Any]) -> Event | None:
+        """Make `manifest` hold; the event tells of a change that somebody else had made to it.
+
+        Raises:
+            KubeError: the API server does not answer, or refuses.
+        """
+        resource = RESOURCES[manifest["kind"]]
+        key = Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        memory = self._applied.setdefault(owner, {})
+        last = memory.get((resource, key))
+        again = last if last is not None and last.manifest == manifest else None
+        live = self._cache.get(resource, key)
+        drift = [] if live is None else list(differences(live, manifest))
+        if again is not None:
+            drift = [path for path in drift if path not in again.refused]
+        if live is not None and not drift:
+            memory[resource, key] = again or _Applied(manifest)
+            return None
+
+        now = asyncio.get_running_loop().time()
+        if again is not None and now < again.at + CORRECTION_INTERVAL:
+            return None  # the next visit is never far
+        answer = await self._kube.apply(resource, manifest)
+        self._cache.record_write(resource, answer)
+        refused = frozenset(differences(answer, manifest))
+        memory[resource, key] = _Applied(manifest, refused, at=now)
+        if again is None or resource is not DEPLOYMENTS:
+            return None
+        return _corrected(key.name, drift)
+
+
+def _corrected(name: str, drift: Sequence[str]) -> Event:
+    if drift:
+        paths = ", ".join(drift[:SHOWN_PATHS]) + (", …" if len(drift) > SHOWN_PATHS else "")
+        what = f"Deployment {name} had been changed by someone else: set {paths} back"
+    else:
+        what = f"Deployment {name} had been deleted by someone else: made it again"
+    return Event(
+        type="Warning",
+        reason="DriftCorrected",
+        message=f"{what}; change the OpsAgentWorker instead",
+    )
