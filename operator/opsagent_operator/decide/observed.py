@@ -145,3 +145,5 @@ class Observed:
     """By revision name."""
     pods: tuple[PodState, ...] = ()
     memory: Memory = field(default_factory=Memory)
+    apply_error: str | None = None
+    """Why the API server has just refused a child, in its own words; None when it did not."""

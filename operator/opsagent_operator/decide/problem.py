@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from opsagent_operator.api.duration import format_duration
 from opsagent_operator.decide.observed import PodState, Revision, Unreachable
 
-__all__ = ["Problem", "pod_problem", "queue_problem"]
+__all__ = ["Problem", "apply_problem", "pod_problem", "queue_problem"]
 
 QUOTE_LIMIT = 300
 """Characters of somebody else's message that are shown; the rest is in `kubectl describe pod`."""
@@ -47,6 +47,16 @@ class Problem:
     """What is wrong, and what to do about it."""
     stalled: bool
     """Whether it stays until somebody changes something."""
+
+
+def apply_problem(refusal: str) -> Problem:
+    """The API server refuses a child (invalid, over quota, against a policy): `refusal` says why."""
+    return Problem(
+        reason="ApplyFailed",
+        message=f"the API server refuses what the operator writes{_quote(refusal)}; change the spec,"
+        " or what forbids it",
+        stalled=True,
+    )
 
 
 def queue_problem(unknown: Unreachable) -> Problem:

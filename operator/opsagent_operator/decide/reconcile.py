@@ -16,7 +16,7 @@ from opsagent_operator.decide.observed import (
     Unreachable,
 )
 from opsagent_operator.decide.plan import ObjectKey, Plan
-from opsagent_operator.decide.problem import Problem, pod_problem, queue_problem
+from opsagent_operator.decide.problem import Problem, apply_problem, pod_problem, queue_problem
 from opsagent_operator.decide.replicas import desired_replicas
 from opsagent_operator.decide.rollout import (
     current_replicas,
@@ -105,6 +105,8 @@ def _problem(
     observed: Observed, spec: OpsAgentWorkerSpec, target: Revision, now: datetime
 ) -> Problem | None:
     """The first thing that is wrong, causes before effects."""
+    if observed.apply_error is not None:
+        return apply_problem(observed.apply_error)
     if isinstance(observed.queue, Unreachable):
         return queue_problem(observed.queue)
     return pod_problem(target, observed.pods, deadline=spec.release.progress_deadline, now=now)

@@ -5,7 +5,7 @@ the order in which watch events and answers to our writes arrive: resource versi
 integers that grow (part of the API since Kubernetes 1.35, and how etcd-backed servers always worked).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -42,7 +42,7 @@ class _Entry:
     version: int
     owner: Key
     listing: int
-    """The last complete list of its kind that mentioned it, or that was newer than it."""
+    """The number of the last list that mentioned it, or that was the last when it appeared."""
 
 
 class _Kind:
@@ -133,9 +133,10 @@ class ClusterCache:
 
     # Lists. A watch that starts anew with a list does not tell what was deleted in between.
 
-    def begin_listing(self, resource: Resource) -> None:
-        """A new list is about to be shown: what it does not mention has to be asked for."""
+    def begin_listing(self, resource: Resource) -> int:
+        """A new list is about to be shown; returns its number."""
         self._kinds[resource].listing += 1
+        return self._kinds[resource].listing
 
     def confirm(self, resource: Resource, key: Key) -> None:
         """The API server has been asked for the object, and has it."""
@@ -143,12 +144,15 @@ class ClusterCache:
         if (known := kind.entries.get(key)) is not None:
             known.listing = kind.listing
 
-    def unmentioned(self, resource: Resource, namespace: str | None) -> Iterator[Key]:
-        """Objects (in one namespace, or in all) that the newest list has not mentioned."""
-        kind = self._kinds[resource]
-        for key, entry in kind.entries.items():
-            if entry.listing < kind.listing and namespace in {None, key.namespace}:
-                yield key
+    def unmentioned(
+        self, resource: Resource, *, namespace: str | None, listing: int
+    ) -> tuple[Key, ...]:
+        """Objects (in one namespace, or in all) that the list `listing` has not mentioned."""
+        return tuple(
+            key
+            for key, entry in self._kinds[resource].entries.items()
+            if entry.listing < listing and namespace in {None, key.namespace}
+        )
 
     def _put(self, resource: Resource, body: Object, *, listing: int) -> Iterable[Key]:
         kind, key = self._kinds[resource], _key(body)

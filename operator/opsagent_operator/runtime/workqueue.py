@@ -62,7 +62,6 @@ class WorkQueue(Generic[Key]):
         self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[Key, int] = {}
         self._closed = False
-        self._idle = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         metrics.watch_running(total=self._running_seconds, longest=self.longest_running)
 
@@ -129,8 +128,6 @@ class WorkQueue(Generic[Key]):
         self._metrics.work_seconds.observe(self._loop.time() - self._processing.pop(key))
         if key in self._dirty:
             self._push(key)
-        elif self._closed and not self._processing and not self._ready:
-            self._idle.set()
 
     def shut_down(self) -> None:
         """Take nothing more; delayed keys are dropped, ready ones are still handed out."""
@@ -139,12 +136,6 @@ class WorkQueue(Generic[Key]):
         self._due.clear()
         self._set_timer()
         self._available.release()
-        if not self._processing and not self._ready:
-            self._idle.set()
-
-    async def drained(self) -> None:
-        """Wait until, after `shut_down`, all work is done."""
-        await self._idle.wait()
 
     def longest_running(self) -> float:
         """For how many seconds the oldest work in progress has been going on; 0 when idle."""

@@ -1,0 +1,108 @@
+"""One visit to one object."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from opsagent_operator.act.execute import Executor
+from opsagent_operator.decide.observed import Memory, Observed, QueueState, Unreachable
+from opsagent_operator.decide.plan import Plan
+from opsagent_operator.decide.reconcile import decide
+from opsagent_operator.kube.client import CONTROLLER_REVISIONS, DEPLOYMENTS, PODS, Resource
+from opsagent_operator.kube.errors import NamespaceTerminating
+from opsagent_operator.observe import convert
+from opsagent_operator.observe.cluster import ClusterCache, Key
+from opsagent_operator.observe.queue import Queues
+
+__all__ = ["GateError", "Reconciler"]
+
+Object = Mapping[str, Any]
+Decide = Callable[[Observed, datetime], Plan]
+
+
+class GateError(Exception):
+    """The intake of a queue could not be closed or opened."""
+
+
+class Reconciler:
+    """Observes, decides and acts; keeps what the decisions want to remember."""
+
+    def __init__(
+        self,
+        *,
+        cache: ClusterCache,
+        queues: Queues,
+        executor: Executor,
+        decide: Decide = decide,
+    ) -> None:
+        self._cache = cache
+        self._queues = queues
+        self._executor = executor
+        self._decide = decide
+        self._memories: dict[Key, Memory] = {}
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        """Visit the object; returns when to come back, or None when only a change is a reason to.
+
+        Raises:
+            Exception: the visit has to be repeated after a back-off.
+        """
+        # 1. Get it. Kubernetes itself deletes the children of an object that is going.
+        body = self._cache.worker(key)
+        if body is None:
+            self._memories.pop(key, None)
+            self._executor.forget(key)
+            return None
+        worker = convert.worker(body)
+        if worker.deleting:
+            return None
+
+        # 2. Observe: the queue first, because that takes a moment in which the cluster goes on.
+        queue = await self._queues.observe(worker)
+        latest = self._cache.worker(key)
+        if latest is None or latest["metadata"]["uid"] != worker.uid:
+            return timedelta()
+        observed = self._observe(key, latest, queue)
+
+        # 3. Decide.
+        now = datetime.now(UTC)
+        plan = self._decide(observed, now)
+
+        # 4. Act, and tell how that went.
+        try:
+            changes = await self._executor.change(observed.worker, plan)
+            if changes.rejection is not None:
+                told = replace(observed, apply_error=str(changes.rejection))
+                plan = self._decide(told, now)
+            await self._executor.report(observed.worker, plan, changes.corrections)
+        except NamespaceTerminating:
+            return None
+        self._memories[key] = plan.memory
+        if changes.rejection is not None:
+            raise changes.rejection
+        if changes.gate_failure is not None:
+            raise GateError(f"the gate could not be set: {changes.gate_failure.message}")
+
+        # 5. Come back.
+        return plan.requeue_after
+
+    def _observe(self, key: Key, body: Object, queue: QueueState | Unreachable) -> Observed:
+        def children(resource: Resource) -> Iterator[Object]:
+            """Those of this very object: what an earlier one of its name left is on its way out."""
+            for child in self._cache.owned_by(resource, key):
+                owners = child["metadata"].get("ownerReferences") or ()
+                if any(owner["uid"] == body["metadata"]["uid"] for owner in owners):
+                    yield child
+
+        return Observed(
+            worker=convert.worker(body),
+            queue=queue,
+            revisions=tuple(convert.revision(child) for child in children(CONTROLLER_REVISIONS)),
+            deployments={
+                child["metadata"]["name"]: convert.deployment_state(child)
+                for child in children(DEPLOYMENTS)
+            },
+            pods=tuple(convert.pod_state(child) for child in self._cache.owned_by(PODS, key)),
+            memory=self._memories.get(key, Memory()),
+        )
