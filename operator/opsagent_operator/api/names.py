@@ -116,7 +116,7 @@ Quantity = Annotated[
 
 LabelKey = Annotated[
     str,
-    Field(max_length=316),
+    Field(max_length=317),
     matches(_QUALIFIED_NAME, "must be a label's key such as team or topology.kubernetes.io/zone"),
 ]
 
@@ -134,7 +134,7 @@ LabelValue = Annotated[
 def keys(description: str) -> Rule:
     """The keys of a map are what labels' keys are: a name, perhaps after a DNS name and a slash."""
     return Rule(
-        f"self.all(key, key.size() <= 316 && key.matches(r'{_QUALIFIED_NAME}'))",
+        f"self.all(key, key.size() <= 317 && key.matches(r'{_QUALIFIED_NAME}'))",
         f"every key must be {description}",
     )
 
