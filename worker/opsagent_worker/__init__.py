@@ -1,0 +1,1 @@
+"""The process in each worker pod: claims tasks, runs their handlers, reports what became of them."""

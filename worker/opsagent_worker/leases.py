@@ -1,0 +1,105 @@
+"""Keeps the leases of running tasks alive, and interrupts a task whose lease is gone."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+
+from opsagent_queue import QueueError, TaskQueue
+from opsagent_worker.backoff import Backoff, spread
+from opsagent_worker.metrics import Metrics
+from opsagent_worker.running import Interruption, RunningTask
+
+log = structlog.get_logger()
+
+# A lease is renewed when a third of it is over: two more tries fit before it ends.
+_RENEWALS_PER_LEASE: Final = 3
+
+
+class LeaseKeeper:
+    """Renews by explicit ids, at every third of the lease, over a connection that nothing else uses.
+
+    `queue` must be that connection's: renewals then never wait behind claims and reports.
+    """
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        *,
+        lease_seconds: float,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue = queue
+        self._lease_seconds = lease_seconds
+        self._interval = lease_seconds / _RENEWALS_PER_LEASE
+        self._backoff = Backoff(base=self._interval / 8, ceiling=self._interval / 2)
+        self._metrics = metrics
+        self._clock = clock
+        self._held: dict[str, RunningTask] = {}
+
+    def add(self, running: RunningTask) -> None:
+        """Keeps this lease from now on. An older lease on the same task is thereby known to be lost."""
+        older = self._held.get(running.lease.task_id)
+        self._held[running.lease.task_id] = running
+        if older is not None:
+            self._interrupt(older, Interruption.LEASE_LOST)
+
+    def remove(self, running: RunningTask) -> None:
+        if self._held.get(running.lease.task_id) is running:
+            del self._held[running.lease.task_id]
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            pause = self._backoff.delay(failures) if failures else spread(self._interval)
+            await asyncio.sleep(pause)
+            failures = 0 if await self._renew() else failures + 1
+            self._interrupt_expired()
+
+    async def _renew(self) -> bool:
+        """Whether the queue answered."""
+        # Interrupted tasks too: until their end is reported, nobody else should take them.
+        held = list(self._held.values())
+        if not held:
+            return True
+        asked = self._clock()
+        try:
+            async with asyncio.timeout(self._patience(held, now=asked)):
+                lost = await self._queue.renew(
+                    [running.lease for running in held], lease_ms=round(self._lease_seconds * 1000)
+                )
+        except (QueueError, TimeoutError) as error:
+            self._metrics.redis_errors.labels("renew").inc()
+            log.warning("leases could not be renewed", leases=len(held), reason=str(error))
+            return False
+        for running in held:
+            if running.lease.task_id in lost:
+                self._interrupt(running, Interruption.LEASE_LOST)
+                self.remove(running)
+            else:
+                running.deadline = asked + self._lease_seconds
+        return True
+
+    def _patience(self, held: Iterable[RunningTask], *, now: float) -> float:
+        """Seconds to wait for an answer: not past the moment at which the first lease ends."""
+        first = min(
+            (running.deadline for running in held if running.interruption is None),
+            default=now + self._interval,
+        )
+        return min(self._interval, max(first - now, self._interval / 8))
+
+    def _interrupt_expired(self) -> None:
+        now = self._clock()
+        for running in list(self._held.values()):
+            if running.deadline <= now:
+                self._interrupt(running, Interruption.LEASE_EXPIRED)
+
+    def _interrupt(self, running: RunningTask, why: Interruption) -> None:
+        if running.interruption is not None:
+            return
+        self._metrics.lost_leases.inc()
+        log.warning("lease lost, the task is stopped", task_id=running.lease.task_id, why=why.name)
+        running.interrupt(why)

@@ -1,0 +1,82 @@
+"""How a task's attempt can end, and the rules that decide which end a failure is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from opsagent_worker.backoff import Backoff
+from opsagent_worker.errors import PermanentError, RetryableError
+
+Reason = Literal["timeout", "retryable", "unexpected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """For good: no further attempt."""
+
+    error: str
+    error_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    error: str
+    reason: Reason
+    delay: float
+    """Seconds until the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """The attempt was interrupted through no fault of the task: back to the queue, not counted as an attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """Somebody else has the task: there is nothing to report."""
+
+
+Outcome = Completed | Failed | Retry | HandBack | LeaseLost
+
+
+class TaskTimeoutError(Exception):
+    """An attempt took longer than a task may."""
+
+
+def judge(error: Exception, *, attempt: int, max_attempts: int, backoff: Backoff) -> Failed | Retry:
+    """The end that `error` means for the `attempt`-th (1-based) of `max_attempts` attempts.
+
+    Permanent errors fail at once. Everything else is tried again: time-outs and what a handler calls retryable because
+    it may pass, and what it did not foresee because most such errors are somebody else's trouble and the number of
+    attempts is bounded.
+    """
+    text = str(error) or type(error).__name__
+    if isinstance(error, PermanentError):
+        return Failed(text, type(error).__name__)
+    reason: Reason
+    retry_after = None
+    match error:
+        case RetryableError():
+            reason, retry_after = "retryable", error.retry_after
+        case TaskTimeoutError():
+            reason = "timeout"
+        case _:
+            reason, text = "unexpected", f"{type(error).__name__}: {text}"
+    if attempt >= max_attempts:
+        attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+        return Failed(f"gave up after {attempts}: {text}", type(error).__name__)
+    return Retry(text, reason, backoff.delay(attempt, retry_after=retry_after))
+
+
+def allowed_attempts(*, task_max_retries: int, settings_max_attempts: int) -> int:
+    """Attempts a task may have in all, at least one.
+
+    Both sides have a say and the smaller number wins: the producer knows what its task bears, the operator what the
+    systems behind it bear.
+    """
+    return max(1, min(task_max_retries + 1, settings_max_attempts))

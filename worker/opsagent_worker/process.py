@@ -1,0 +1,47 @@
+"""The process around the worker: settings, logs, signals, exit codes."""
+
+import asyncio
+import signal
+import sys
+from typing import Final
+
+import structlog
+import uvloop
+
+from opsagent_worker import logs
+from opsagent_worker.drain import StopSignals
+from opsagent_worker.error_reports import configure_error_reports
+from opsagent_worker.settings import Settings, SettingsError
+from opsagent_worker.worker import run_worker
+
+STOPPED: Final = 0
+FAILED: Final = 1
+MISCONFIGURED: Final = 2
+
+
+def run() -> int:
+    """Runs a worker until it is told to stop; returns the exit code.
+
+    0: stopped as asked. 1: a fault of the worker itself. 2: the settings are wrong; every problem is on stderr.
+    """
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for a person; logs are not configured yet
+        return MISCONFIGURED
+    redactor = settings.redactor()
+    logs.configure(level=settings.log_level, redactor=redactor)
+    capture = configure_error_reports(settings, redactor)
+
+    async def main() -> None:
+        signals = StopSignals()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, signals.received)
+        await run_worker(settings, signals=signals, capture=capture)
+
+    try:
+        uvloop.run(main())
+    except Exception as error:  # noqa: BLE001 - the last line of defence: log it, and let the pod be restarted
+        structlog.get_logger().critical("worker failed", exc_info=error)
+        return FAILED
+    return STOPPED

@@ -1,0 +1,266 @@
+"""Puts the worker together and runs it, from its start to the end of its drain."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from opsagent_queue import Heartbeat, QueueError, TaskQueue, connect, now_iso
+from opsagent_worker.backoff import Backoff
+from opsagent_worker.consumer import Claiming, Consumer
+from opsagent_worker.drain import StopSignals, drain, interrupt
+from opsagent_worker.events import EventPublisher
+from opsagent_worker.handlers.context import Handler
+from opsagent_worker.handlers.registry import build_handlers
+from opsagent_worker.heartbeat import HeartbeatSender, ProcessUsage
+from opsagent_worker.leases import LeaseKeeper
+from opsagent_worker.metrics import Metrics
+from opsagent_worker.outbound import new_client
+from opsagent_worker.probes import Health, ProbeServer
+from opsagent_worker.reaper import reap_forever
+from opsagent_worker.reporter import Reporter
+from opsagent_worker.runner import Runner
+from opsagent_worker.settings import Settings
+
+log = structlog.get_logger()
+
+_LOOP_TURN_SECONDS: Final = 1.0
+_GOODBYE_SECONDS: Final = 2.0
+
+# What one claim takes at worst, when Redis swallows packets: four tries of connecting and of waiting for the reply, 5 s
+# each, and the waits between them.
+_SLOWEST_CLAIM_SECONDS: Final = 60.0
+
+
+async def run_worker(
+    settings: Settings, *, signals: StopSignals, capture: Callable[[Exception], object]
+) -> None:
+    """Works until `signals.drain`, then drains and returns. `capture` is told of the error behind each final failure.
+
+    Raises an exception group if a part of the worker itself fails, after handing back what was running.
+    """
+    metrics = Metrics()
+    metrics.build_info.labels(settings.version, settings.revision).set(1)
+    health = Health(claim_limit=3 * _seconds(settings.poll_interval) + _SLOWEST_CLAIM_SECONDS)
+    lease = _seconds(settings.lease)
+    with ProbeServer(port=settings.http_port, health=health, registry=metrics.registry) as probes:
+        async with (
+            _queue(settings, purpose="worker") as queue,
+            # Renewals never wait behind other commands, and learn within a quarter of the lease that one has failed.
+            _queue(
+                settings, purpose="renewals", connections=1, reply_within=min(5.0, lease / 4)
+            ) as renewals,
+            new_client(version=settings.version) as client,
+        ):
+            parts = _Parts(
+                settings=settings,
+                queue=queue,
+                renewals=renewals,
+                handlers=build_handlers(settings, client=client, queue=queue),
+                metrics=metrics,
+                health=health,
+                signals=signals,
+                capture=capture,
+            )
+            _log_start(settings, port=probes.port)
+            try:
+                await parts.work()
+            finally:
+                # Something still runs only if a part of the worker has failed.
+                if parts.consumer.busy:
+                    await interrupt(parts.consumer)
+            await _say_goodbye(queue, settings.pod_name)
+    log.info("worker stopped")
+
+
+class _Parts:
+    """What runs side by side in a worker."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        queue: TaskQueue,
+        renewals: TaskQueue,
+        handlers: Mapping[str, Handler],
+        metrics: Metrics,
+        health: Health,
+        signals: StopSignals,
+        capture: Callable[[Exception], object],
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._metrics = metrics
+        self._health = health
+        self._signals = signals
+        self._lease = _seconds(settings.lease)
+        self.keeper = LeaseKeeper(renewals, lease_seconds=self._lease, metrics=metrics)
+        self.consumer = Consumer(
+            queue,
+            Claiming(
+                owner=settings.pod_name,
+                version=settings.version,
+                slots=settings.concurrency,
+                lease=self._lease,
+                poll_interval=_seconds(settings.poll_interval),
+            ),
+            runner=_runner(
+                settings, queue=queue, handlers=handlers, metrics=metrics, capture=capture
+            ),
+            keeper=self.keeper,
+            metrics=metrics,
+            health=health,
+        )
+        self.heartbeats = HeartbeatSender(
+            queue,
+            pod_name=settings.pod_name,
+            describe=_describe(settings, self.consumer, signals),
+            metrics=metrics,
+        )
+
+    async def work(self) -> None:
+        """Until drained. The claim loop ends first; all else goes on until nothing runs any more."""
+        async with asyncio.TaskGroup() as services:
+            claim_loop = services.create_task(self.consumer.run())
+            background = [
+                services.create_task(service)
+                for service in (
+                    self.keeper.run(),
+                    self.heartbeats.run(),
+                    _listen(self._queue, self.consumer),
+                    _turn(self._health),
+                    reap_forever(
+                        self._queue,
+                        lease_seconds=self._lease,
+                        result_ttl_ms=_milliseconds(self._settings.result_ttl),
+                        metrics=self._metrics,
+                    ),
+                )
+            ]
+            await self._signals.drain.wait()
+            self._health.claiming = False
+            self._metrics.draining.set(1)
+            background.append(services.create_task(self.heartbeats.send()))
+            await drain(
+                self.consumer,
+                claim_loop,
+                now=self._signals.now,
+                patience=_seconds(self._settings.drain_timeout),
+            )
+            for service in background:
+                service.cancel()
+
+
+def _runner(
+    settings: Settings,
+    *,
+    queue: TaskQueue,
+    handlers: Mapping[str, Handler],
+    metrics: Metrics,
+    capture: Callable[[Exception], object],
+) -> Runner:
+    redactor = settings.redactor()
+    return Runner(
+        handlers=handlers,
+        reporter=Reporter(
+            queue=queue,
+            metrics=metrics,
+            version=settings.version,
+            result_ttl_ms=_milliseconds(settings.result_ttl),
+        ),
+        events=EventPublisher(queue, metrics=metrics, redactor=redactor),
+        metrics=metrics,
+        redactor=redactor,
+        backoff=Backoff(
+            base=_seconds(settings.retry_backoff), ceiling=_seconds(settings.retry_max_backoff)
+        ),
+        task_timeout=_seconds(settings.task_timeout),
+        max_attempts=settings.retry_max_attempts,
+        version=settings.version,
+        pod_name=settings.pod_name,
+        capture=capture,
+    )
+
+
+def _log_start(settings: Settings, *, port: int) -> None:
+    log.info(
+        "worker started",
+        worker=settings.worker,
+        pod=settings.pod_name,
+        version=settings.version,
+        revision=settings.revision,
+        agents=list(settings.agents),
+        slots=settings.concurrency,
+        port=port,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _queue(
+    settings: Settings, *, purpose: str, connections: int = 8, reply_within: float = 5.0
+) -> AsyncIterator[TaskQueue]:
+    redis = connect(
+        settings.redis_url.get_secret_value(),
+        ca_file=settings.redis_ca_file,
+        allow_insecure_tls=settings.redis_allow_insecure_tls,
+        socket_timeout=reply_within,
+        max_connections=connections,
+        client_name=f"opsagent-{purpose}",
+    )
+    async with redis:
+        yield TaskQueue(
+            redis, worker=settings.worker, prefix=settings.queue_prefix, agents=settings.agents
+        )
+
+
+def _describe(
+    settings: Settings, consumer: Consumer, signals: StopSignals
+) -> Callable[[], Heartbeat]:
+    started, usage = now_iso(), ProcessUsage()
+
+    def describe() -> Heartbeat:
+        return Heartbeat(
+            version=settings.version,
+            revision=settings.revision,
+            slots=settings.concurrency,
+            busy=consumer.busy,
+            draining=signals.drain.is_set(),
+            started=started,
+            cpu_percent=usage.cpu_percent(),
+            memory_bytes=usage.memory_bytes(),
+        )
+
+    return describe
+
+
+async def _listen(queue: TaskQueue, consumer: Consumer) -> None:
+    async with queue.wakeups() as wakeups:
+        async for _ in wakeups:
+            consumer.wake()
+
+
+async def _turn(health: Health) -> None:
+    """Shows the probes that the event loop is not blocked."""
+    while True:
+        health.event_loop_turned()
+        await asyncio.sleep(_LOOP_TURN_SECONDS)
+
+
+async def _say_goodbye(queue: TaskQueue, pod_name: str) -> None:
+    """Takes the heartbeat away; if that fails it goes stale, which the operator understands as well."""
+    try:
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await queue.forget_worker(pod_name)
+    except (QueueError, TimeoutError) as error:
+        log.warning("heartbeat not removed", reason=str(error))
+
+
+def _seconds(duration: timedelta) -> float:
+    return duration.total_seconds()
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
