@@ -1,0 +1,28 @@
+"""A queue on a real Redis."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from fixtures.queue_bench import Bench
+from opsagent_queue import TaskQueue, connect
+
+WORKER = "prod/ops-agent"
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def queue(client: Redis) -> TaskQueue:
+    return TaskQueue(client, worker=WORKER)
+
+
+@pytest.fixture
+def bench(queue: TaskQueue, client: Redis) -> Bench:
+    return Bench(queue, client)

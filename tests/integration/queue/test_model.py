@@ -1,0 +1,326 @@
+"""Random histories of several workers on a real Redis, held against a small model.
+
+The model knows for each task where it must be. After every step the keys in Redis must say the
+same: each id in exactly one place, never two leases, no id gone without an end in its record.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import msgspec
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from fixtures.queue_bench import LONG_MS, Bench
+from opsagent_queue import Lease, Task, TaskQueue, connect
+
+pytestmark = pytest.mark.integration
+
+T = TypeVar("T")
+Place = Literal["waiting", "leased", "delayed", "dead", "orphaned", "ended"]
+WORKERS = st.sampled_from(["pod-1", "pod-2", "pod-3"])
+
+
+@dataclass
+class Model:
+    """What is known about one task."""
+
+    task: Task
+    age: int
+    place: Place = "waiting"
+    lease: Lease | None = None
+    expired: bool = False
+    due: bool = False
+    attempt: int = 1
+    crashes: int = 0
+    cancelled: bool = False
+    wiped: bool = False
+    settled: set[tuple[int, str]] = field(default_factory=set)
+
+    @property
+    def foreign(self) -> bool:
+        return self.task.assigned_to == "dev"
+
+    @property
+    def order(self) -> tuple[str, int]:
+        return self.task.priority, self.age
+
+    def put_back(self, place: Place) -> None:
+        self.lease, self.expired = None, False
+        if self.wiped:
+            self.place = "orphaned"
+        elif self.cancelled:
+            self.place = "ended"
+        else:
+            self.place = place
+
+
+class QueueMachine(RuleBasedStateMachine):
+    url: str
+    leases = Bundle("leases")
+
+    @initialize()
+    def start(self) -> None:
+        self.runner = asyncio.Runner()
+        with redis.Redis.from_url(self.url) as admin:
+            admin.flushall()
+        client = connect(self.url)
+        self.bench = Bench(TaskQueue(client, worker="prod/ops"), client)
+        self.queue, self.keys = self.bench.queue, self.bench.queue.keys
+        self.models: dict[str, Model] = {}
+        self.paused = False
+        self.fence = 0
+        self.claimed = 0
+        self.expected = {"late_finishes": 0, "rescued": 0, "poisoned": 0}
+
+    def run(self, work: Awaitable[T]) -> T:
+        async def result() -> T:
+            return await work
+
+        return self.runner.run(result())
+
+    def teardown(self) -> None:
+        if hasattr(self, "runner"):
+            self.run(self.bench.client.aclose())
+            self.runner.close()
+
+    def some(self, data: st.DataObject, *places: Place) -> Model | None:
+        models = [model for model in self.models.values() if model.place in places]
+        return data.draw(st.sampled_from(models)) if models else None
+
+    def holds(self, lease: Lease) -> Model | None:
+        model = self.models[lease.task_id]
+        return model if model.lease == lease else None
+
+    # What workers do.
+
+    @rule(priority=st.sampled_from(["P0", "P1", "P2"]), agent=st.sampled_from(["ops", "dev"]))
+    def enqueue(self, priority: str, agent: str) -> None:
+        age = len(self.models)
+        task = msgspec.structs.replace(
+            self.bench.task(priority=priority, assigned_to=agent),
+            created_at=self.bench.iso(1_700_000_000 + age),
+        )
+        self.models[task.task_id] = Model(task, age)
+        self.run(self.bench.enqueue(task))
+
+    @rule(target=leases, owner=WORKERS, count=st.integers(1, 4), again=st.booleans())
+    def claim(self, owner: str, count: int, again: bool) -> MultipleResults[Lease]:
+        self.claimed += 1
+        token = f"claim-{self.claimed}"
+        result = self.run(self.bench.claim(count, owner=owner, token=token))
+        assert result.paused is self.paused
+        got = [claim.lease for claim in result.claims]
+        if self.paused:
+            assert got == []
+            return multiple()
+        for model in self.models.values():
+            if model.place == "delayed" and model.due:
+                model.place = "waiting"
+        waiting = sorted(
+            (m for m in self.models.values() if m.place == "waiting"), key=lambda m: m.order
+        )
+        ready = [m for m in waiting if not (m.foreign or m.cancelled or m.wiped)]
+        assert [lease.task_id for lease in got] == [m.task.task_id for m in ready[:count]]
+        for lease, model in zip(got, ready, strict=False):
+            assert (lease.owner, lease.attempt, lease.crashes) == (
+                owner,
+                model.attempt,
+                model.crashes,
+            )
+            assert lease.fence > self.fence
+            self.fence = lease.fence
+            model.place, model.lease = "leased", lease
+        self.notice_set_aside(waiting)
+        if again and got:
+            repeated = self.run(self.bench.claim(count, owner=owner, token=token))
+            assert [claim.lease for claim in repeated.claims] == got
+        return multiple(*got)
+
+    def notice_set_aside(self, waiting: list[Model]) -> None:
+        """A claim sets aside what cannot run, as far as it looked: Redis tells how far that was."""
+        left = set(self.run(self.bench.waiting()))
+        for model in waiting:
+            if model.task.task_id not in left and model.place == "waiting":
+                assert model.wiped or (model.cancelled and not model.foreign)
+                model.place = "orphaned" if model.wiped else "ended"
+
+    @rule(lease=leases)
+    def renew(self, lease: Lease) -> None:
+        lost = self.run(self.queue.renew([lease], lease_ms=LONG_MS))
+        model = self.holds(lease)
+        assert lost == (frozenset() if model else {lease.task_id})
+        if model:
+            model.expired = False
+
+    @rule(lease=leases, status=st.sampled_from(["completed", "failed", "cancelled"]))
+    def finish(self, lease: Lease, status: str) -> None:
+        done = self.run(self.bench.finish(lease, status=status, error="e"))
+        model = self.holds(lease)
+        if model is None:
+            repeated = (lease.fence, "finish") in self.models[lease.task_id].settled
+            assert done is repeated
+            self.expected["late_finishes"] += not repeated
+            return
+        assert done is True
+        model.put_back("ended")
+        if status == "failed" and not (model.cancelled and not model.wiped):
+            model.place = "dead"
+        else:
+            model.place = "ended"
+        model.settled = {(lease.fence, "finish")}
+
+    @rule(lease=leases, due=st.booleans())
+    def retry(self, lease: Lease, due: bool) -> None:
+        done = self.run(self.queue.retry(lease, delay_ms=0 if due else LONG_MS, error="e"))
+        model = self.holds(lease)
+        if model is None:
+            assert done is ((lease.fence, "retry") in self.models[lease.task_id].settled)
+            return
+        assert done is True
+        model.put_back("delayed")
+        model.due = due
+        if model.place != "ended":
+            model.attempt += 1
+        model.settled = {(lease.fence, "retry")}
+
+    @rule(lease=leases)
+    def release(self, lease: Lease) -> None:
+        released = self.run(self.queue.release([lease]))
+        model = self.holds(lease)
+        if model is None:
+            repeated = (lease.fence, "release") in self.models[lease.task_id].settled
+            assert released == int(repeated)
+            return
+        assert released == 1
+        model.put_back("waiting")
+        model.settled = {(lease.fence, "release")}
+
+    @rule()
+    def reap(self) -> None:
+        reaped = self.run(self.queue.reap())
+        requeued = dead = promoted = 0
+        for model in self.models.values():
+            if model.place == "delayed" and model.due:
+                model.place = "waiting"
+                promoted += 1
+            elif model.place == "orphaned" and not model.wiped:
+                model.place = "waiting"
+            elif model.place == "leased" and model.expired:
+                model.crashes += 1
+                model.settled = set()
+                if model.crashes >= 3 and not model.wiped and not model.cancelled:
+                    model.put_back("dead")
+                    dead += 1
+                else:
+                    requeued += not model.wiped and not model.cancelled
+                    model.put_back("waiting")
+        assert (reaped.requeued, reaped.dead, reaped.promoted) == (requeued, dead, promoted)
+        self.expected["rescued"] += requeued
+        self.expected["poisoned"] += dead
+
+    # What the world does to them.
+
+    @rule(lease=leases)
+    def expire(self, lease: Lease) -> None:
+        if model := self.holds(lease):
+            self.run(self.bench.expire(lease))
+            model.expired = True
+
+    @rule(paused=st.booleans())
+    def gate(self, paused: bool) -> None:
+        self.run(self.queue.set_paused(paused))
+        self.paused = paused
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        model = self.some(data, "waiting", "leased", "delayed")
+        if model and not model.wiped:
+            key = self.keys.record(model.task.task_id)
+            self.run(self.bench.client.hset(key, "status", "cancelled"))
+            model.cancelled = True
+
+    @rule(data=st.data())
+    def wipe_record(self, data: st.DataObject) -> None:
+        if model := self.some(data, "waiting", "leased"):
+            self.run(self.bench.client.delete(self.keys.record(model.task.task_id)))
+            model.wiped, model.cancelled = True, False
+
+    @rule(data=st.data())
+    def restore_record(self, data: st.DataObject) -> None:
+        model = self.some(data, "waiting", "leased", "orphaned")
+        if model and model.wiped:
+            key = self.keys.record(model.task.task_id)
+            self.run(self.bench.client.hset(key, "data", model.task.encode()))
+            model.wiped = False
+
+    @rule(data=st.data())
+    def rewrite_record(self, data: st.DataObject) -> None:
+        """The orchestrator writes back a copy it read long ago."""
+        model = self.some(data, "waiting", "leased", "delayed")
+        if model and not model.wiped and not model.cancelled:
+            key = self.keys.record(model.task.task_id)
+            self.run(self.bench.client.hset(key, "data", model.task.encode()))
+
+    # What must hold after every step.
+
+    @invariant()
+    def redis_agrees_with_the_model(self) -> None:
+        self.run(self.compare())
+
+    async def compare(self) -> None:
+        client, keys = self.bench.client, self.keys
+        async with client.pipeline() as pipe:
+            await pipe.zrange(keys.tasks, 0, -1)
+            for name in ("leases", "delayed", "dead", "orphaned"):
+                await pipe.zrange(keys.own(name), 0, -1)
+            await pipe.hkeys(keys.own("claims"))
+            await pipe.smembers(keys.processing)
+            replies = await pipe.execute()
+        places: list[Place] = ["waiting", "leased", "delayed", "dead", "orphaned"]
+        for place, ids in zip(places, replies, strict=False):
+            assert len(ids) == len(set(ids))
+            assert set(ids) == {id_ for id_, m in self.models.items() if m.place == place}, place
+        held = {id_ for id_, m in self.models.items() if m.place == "leased"}
+        assert set(replies[5]) == set(replies[6]) == held
+        for id_, model in self.models.items():
+            if model.place == "ended" and not model.wiped:
+                assert await self.bench.field(id_, "status") in {"completed", "cancelled"}
+        counters = await self.queue.counters()
+        assert {name: counters.get(name, 0) for name in self.expected} == self.expected
+        snapshot = await self.queue.snapshot()
+        pending = [
+            m
+            for m in self.models.values()
+            if m.place == "waiting" and not (m.foreign or m.cancelled or m.wiped)
+        ]
+        assert (snapshot.pending, snapshot.in_flight) == (len(pending), len(held))
+
+
+def test_no_history_of_claims_crashes_and_outside_changes_loses_or_doubles_a_task(
+    redis_url: str,
+) -> None:
+    machine = type("QueueMachineHere", (QueueMachine,), {"url": redis_url})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )

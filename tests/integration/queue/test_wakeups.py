@@ -1,0 +1,135 @@
+"""Wake-ups: told at once about work, and again after every loss of the connection."""
+
+import asyncio
+
+import pytest
+
+from fixtures.queue_bench import Bench
+from fixtures.redis import RedisServer
+from opsagent_queue import Wakeups, connect
+from opsagent_queue.wakeups import logger
+
+pytestmark = pytest.mark.integration
+
+
+async def next_of(wakeups: Wakeups) -> str:
+    async with asyncio.timeout(10):
+        return await anext(wakeups)
+
+
+async def test_a_subscription_and_each_new_task_wake(bench: Bench) -> None:
+    async with bench.queue.wakeups() as wakeups:
+        assert await next_of(wakeups) == "subscribed"
+        await bench.enqueue(bench.task())
+        assert await next_of(wakeups) == "message"
+        await bench.enqueue(bench.task(assigned_to="dev"))
+        assert await next_of(wakeups) == "message"
+
+
+async def test_events_about_other_things_do_not_wake(bench: Bench) -> None:
+    async with bench.queue.wakeups() as wakeups:
+        await next_of(wakeups)
+        claim = await bench.claim_one()
+        assert await next_of(wakeups) == "message"
+        await bench.finish(claim.lease)
+        waiting = asyncio.ensure_future(anext(wakeups))
+        await bench.client.publish("orchestrator:events:task.failed", "x")
+        await bench.client.ping()
+        assert not waiting.done()
+        await bench.enqueue(bench.task())
+        async with asyncio.timeout(10):
+            assert await waiting == "message"
+
+
+@pytest.mark.parametrize("how", ["opened", "released", "reaped"])
+async def test_work_that_comes_back_wakes_too(bench: Bench, how: str) -> None:
+    claim = await bench.claim_one()
+    await bench.queue.set_paused(True)
+    async with bench.queue.wakeups() as wakeups:
+        await next_of(wakeups)
+        match how:
+            case "opened":
+                await bench.queue.set_paused(False)
+            case "released":
+                await bench.queue.release([claim.lease])
+            case _:
+                await bench.expire(claim.lease)
+                await bench.queue.reap()
+        assert await next_of(wakeups) == "message"
+
+
+async def test_a_subscription_is_made_again_after_redis_comes_back(
+    redis_server: RedisServer, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench.queue.wakeups() as wakeups:
+        assert await next_of(wakeups) == "subscribed"
+        redis_server.kill()
+        waiting = asyncio.ensure_future(anext(wakeups))
+        redis_server.start()
+        async with asyncio.timeout(10):
+            assert await waiting == "subscribed"
+        await bench.enqueue(bench.task())
+        assert await next_of(wakeups) == "message"
+    assert [record.name for record in caplog.records] == [logger.name]
+
+
+async def test_waiting_starts_before_redis_does(redis_server: RedisServer, bench: Bench) -> None:
+    redis_server.stop()
+    async with bench.queue.wakeups() as wakeups:
+        waiting = asyncio.ensure_future(anext(wakeups))
+        redis_server.start()
+        async with asyncio.timeout(10):
+            assert await waiting == "subscribed"
+
+
+async def test_a_broken_connection_is_replaced_at_once(bench: Bench) -> None:
+    async with bench.queue.wakeups() as wakeups:
+        await next_of(wakeups)
+        await bench.client.client_kill_filter(_type="pubsub")
+        assert await next_of(wakeups) == "subscribed"
+
+
+async def test_a_connection_that_answers_no_ping_is_replaced(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that keeps the connection open but says nothing any more."""
+    silent = asyncio.Event()
+    replies = asyncio.Queue[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(4096):
+            await replies.put(chunk)
+            if b"CLIENT" in chunk:
+                writer.write(b"+OK\r\n" * chunk.count(b"CLIENT"))
+            elif b"SUBSCRIBE" in chunk:
+                for number, channel in enumerate(wakeups._channels, start=1):  # noqa: SLF001
+                    writer.write(
+                        f"*3\r\n$9\r\nsubscribe\r\n${len(channel)}\r\n{channel}\r\n:{number}\r\n".encode()
+                    )
+            else:
+                silent.set()
+        writer.close()
+
+    monkeypatch.setattr("opsagent_queue.wakeups._PING_SECONDS", 0.05)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    wakeups = Wakeups(client, bench.queue.keys)
+    async with wakeups:
+        assert await next_of(wakeups) == "subscribed"
+        assert await next_of(wakeups) == "subscribed"
+        assert silent.is_set()
+    await client.aclose()
+    server.close()
+
+
+async def test_subscribers_occupy_no_connection_that_commands_need(
+    redis_url: str, bench: Bench
+) -> None:
+    client = connect(redis_url, max_connections=1)
+    async with Wakeups(client, bench.queue.keys) as wakeups:
+        await next_of(wakeups)
+        async with asyncio.timeout(10):
+            assert await client.ping()
+    await client.aclose()
+    clients = await bench.client.client_list(_type="pubsub")
+    assert clients == []
