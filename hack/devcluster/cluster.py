@@ -8,10 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
-from devcluster import light
+from devcluster import light, node
 from devcluster.apiserver import ApiServer
 from devcluster.cache import cache_root, locked
-from devcluster.failure import ClusterError
 from devcluster.instance import Instance
 from devcluster.pki import Pki
 from devcluster.progress import say
@@ -30,10 +29,12 @@ class Mode(StrEnum):
 class Status:
     """What a look at a cluster shows.
 
-    `server` is the API server's URL, or None if the cluster never came up completely.
+    `server` is the API server's URL, `registry` host and port of the image registry of a node;
+    None if the cluster has none or never came up completely.
     """
 
     server: str | None
+    registry: str | None
     processes: Mapping[str, bool]
     """Alive or not, by component."""
     ready: bool
@@ -59,13 +60,14 @@ class Cluster:
             say(f"starting {self.instance.name}")
             match self.mode:
                 case Mode.LIGHT:
-                    api = light.start(self.instance)
+                    record = {"server": light.start(self.instance).url}
                 case Mode.NODE:
-                    raise ClusterError("soon")
+                    started = node.start(self.instance)
+                    record = {"server": started.api.url, "registry": started.files.registry}
                 case _:
                     assert_never(self.mode)
-            self._record.write_text(json.dumps({"server": api.url}))
-            say(f"{self.instance.name} is up: {api.url}")
+            self._record.write_text(json.dumps(record))
+            say(f"{self.instance.name} is up: {record['server']}")
 
     def down(self) -> None:
         """Return with nothing of the cluster left on the machine."""
@@ -78,11 +80,15 @@ class Cluster:
         roster = Roster(state=self.instance.state)
         alive = {name: process.alive() for name, process in roster.processes().items()}
         if not self._record.exists():
-            return Status(server=None, processes=alive, ready=False)
-        server = str(json.loads(self._record.read_text())["server"])
-        api = ApiServer(server, Pki(self.instance.state / "pki"))
-        ready = all(alive.values()) and api.ready() and api.ready_nodes() > 0
-        return Status(server=server, processes=alive, ready=ready)
+            return Status(server=None, registry=None, processes=alive, ready=False)
+        record: dict[str, str] = json.loads(self._record.read_text())
+        api = ApiServer(record["server"], Pki(self.instance.state / "pki"))
+        return Status(
+            server=record["server"],
+            registry=record.get("registry"),
+            processes=alive,
+            ready=all(alive.values()) and api.ready() and api.ready_nodes() > 0,
+        )
 
     @property
     def _record(self) -> Path:

@@ -1,40 +1,47 @@
 """The flags of each component, one class each, and why those that surprise are there."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from devcluster.pki import Pki
 
 API_PORT = 6443
 
 
-class Component(Protocol):
-    """A program and how it is started."""
+class Component(ABC):
+    """A program of the cluster and how it is started."""
+
+    name: ClassVar[str]
 
     @property
-    def name(self) -> str: ...
-
-    @property
-    def program(self) -> Path: ...
-
-    def flags(self) -> Mapping[str, str]:
-        """By name, without dashes, as the program's own documentation lists them."""
-        ...
-
-
-def command(component: Component) -> list[str | Path]:
-    """The command line that starts `component`."""
-    return [component.program, *(f"--{name}={value}" for name, value in component.flags().items())]
+    @abstractmethod
+    def command(self) -> list[str]:
+        """The command line, program first."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Etcd:
+class Flagged(Component):
+    """A component that is told everything by `--name=value` flags."""
+
+    program: Path
+
+    @abstractmethod
+    def flags(self) -> Mapping[str, str]:
+        """By name, without dashes, as the program's own documentation lists them."""
+
+    @property
+    def command(self) -> list[str]:
+        return [str(self.program), *(f"--{name}={value}" for name, value in self.flags().items())]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Etcd(Flagged):
     """Keeps the cluster's objects. A power cut may lose them: that is what makes it quick."""
 
     name: ClassVar[str] = "etcd"
-    program: Path
     data: Path
     address: str
 
@@ -59,11 +66,10 @@ class Etcd:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KubeApiserver:
+class KubeApiserver(Flagged):
     """The API server. `advertise` is None in a cluster that no pod talks to."""
 
     name: ClassVar[str] = "kube-apiserver"
-    program: Path
     pki: Pki
     etcd_url: str
     bind: str
@@ -119,14 +125,13 @@ class KubeApiserver:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KubeControllerManager:
+class KubeControllerManager(Flagged):
     """Runs the controllers, alone: no leader to elect, and no port to collide on.
 
     `node_leases` is False where nodes send no heartbeats: none is then taken for lost.
     """
 
     name: ClassVar[str] = "kube-controller-manager"
-    program: Path
     pki: Pki
     kubeconfig: Path
     node_leases: bool = True
@@ -147,11 +152,10 @@ class KubeControllerManager:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KubeScheduler:
+class KubeScheduler(Flagged):
     """Binds pods to nodes, real or fake."""
 
     name: ClassVar[str] = "kube-scheduler"
-    program: Path
     kubeconfig: Path
 
     def flags(self) -> Mapping[str, str]:
@@ -163,11 +167,10 @@ class KubeScheduler:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kwok:
+class Kwok(Flagged):
     """Plays the kubelet of every node: pods on them are running and ready at once."""
 
     name: ClassVar[str] = "kwok"
-    program: Path
     kubeconfig: Path
     config: Path
 
@@ -178,3 +181,74 @@ class Kwok:
             "manage-all-nodes": "true",
             "node-lease-duration-seconds": "0",
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Containerd(Component):
+    """Runs containers; everything is in its configuration file."""
+
+    name: ClassVar[str] = "containerd"
+    program: Path
+    config: Path
+
+    @property
+    def command(self) -> list[str]:
+        return [str(self.program), "--config", str(self.config)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kubelet(Flagged):
+    """Runs the node's pods."""
+
+    name: ClassVar[str] = "kubelet"
+    config: Path
+    kubeconfig: Path
+    node: str
+    address: str
+    data: Path
+
+    def flags(self) -> Mapping[str, str]:
+        return {
+            "config": str(self.config),
+            "kubeconfig": str(self.kubeconfig),
+            "hostname-override": self.node,
+            "node-ip": self.address,
+            "root-dir": str(self.data),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubeProxy(Flagged):
+    """Makes service addresses lead to pods."""
+
+    name: ClassVar[str] = "kube-proxy"
+    config: Path
+
+    def flags(self) -> Mapping[str, str]:
+        return {"config": str(self.config)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coredns(Component):
+    """Answers for the names of services; for no others, as nothing leads outside."""
+
+    name: ClassVar[str] = "coredns"
+    program: Path
+    config: Path
+
+    @property
+    def command(self) -> list[str]:
+        return [str(self.program), "-conf", str(self.config)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry(Component):
+    """Holds images, so that the node pulls them and their digests are real."""
+
+    name: ClassVar[str] = "registry"
+    program: Path
+    config: Path
+
+    @property
+    def command(self) -> list[str]:
+        return [str(self.program), "serve", str(self.config)]

@@ -26,10 +26,13 @@ REPORT_EVERY = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class ToolModule:
-    """A Go module whose programs are built: `hack/<folder>/go.mod` pins its version."""
+    """A Go module whose programs are built: `hack/<folder>/go.mod` pins its version.
+
+    `module` is None where the source lies in that folder itself.
+    """
 
     folder: str
-    module: str
+    module: str | None
     tags: str = ""
     version_variables: tuple[str, ...] = ()
     """Linker variables that are set to version, major and minor, in this order."""
@@ -39,6 +42,8 @@ class ToolModule:
         return HACK / self.folder
 
     def version(self) -> str:
+        if self.module is None:
+            return "local"
         pinned = re.search(
             rf"^\s*(?:require\s+)?{re.escape(self.module)} (v\S+)",
             (self.path / "go.mod").read_text(),
@@ -49,20 +54,21 @@ class ToolModule:
         return pinned[1]
 
     def build_flags(self) -> list[str]:
-        version = self.version()
-        major, minor = version.removeprefix("v").split(".")[:2]
-        values = (version, major, minor)[: len(self.version_variables)]
-        stamps = [
-            f"-X {name}={value}" for name, value in zip(self.version_variables, values, strict=True)
-        ]
+        stamps = list[str]()
+        if self.version_variables:
+            version = self.version()
+            values = (version, *version.removeprefix("v").split(".")[:2])
+            pairs = zip(self.version_variables, values, strict=True)
+            stamps = [f"-X {name}={value}" for name, value in pairs]
         flags = ["-trimpath", "-buildvcs=false", "-ldflags", " ".join(["-s -w", *stamps])]
         return [*flags, "-tags", self.tags] if self.tags else flags
 
     def entry(self, program: str) -> Path:
         """Where `program` lies in the cache: a changed pin, checksum or flag is a new place."""
         digest = hashlib.sha256()
-        for name in ("go.mod", "go.sum"):
-            digest.update((self.path / name).read_bytes())
+        for file in sorted(self.path.iterdir()):
+            if file.suffix in {".mod", ".sum", ".go"}:
+                digest.update(file.read_bytes())
         digest.update(repr(self.build_flags()).encode())
         folder = f"{self.version()}-{digest.hexdigest()[:12]}"
         return cache_root() / self.folder / folder / program
@@ -124,6 +130,9 @@ COREDNS = _of(
     90,
 )
 HELM = _of(ToolModule(folder="helm", module="helm.sh/helm/v4"), "helm.sh/helm/v4/cmd/helm", 60)
+PAUSE = Program(
+    name="pause", package=".", module=ToolModule(folder="pause", module=None), seconds=2
+)
 KIND = _of(ToolModule(folder="kind", module="sigs.k8s.io/kind"), "sigs.k8s.io/kind", 15)
 
 LIGHT = (ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL, KWOK)
@@ -139,6 +148,7 @@ NODE = (
     CONTAINERD_SHIM,
     CTR,
     COREDNS,
+    PAUSE,
     HELM,
 )
 

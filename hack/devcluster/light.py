@@ -4,7 +4,6 @@ No root, no namespace: an address of 127.0.0.0/8 for each cluster keeps them apa
 ports can be the usual ones.
 """
 
-import socket
 from typing import Any
 
 from devcluster import audit, gobuild
@@ -19,6 +18,7 @@ from devcluster.components import (
 )
 from devcluster.failure import ClusterError
 from devcluster.instance import Instance
+from devcluster.listening import listens
 from devcluster.pki import Pki
 from devcluster.roster import Roster
 
@@ -101,9 +101,8 @@ def fake_node(name: str) -> dict[str, Any]:
 
 
 def _expect_free(address: str) -> None:
-    with socket.socket() as probe:
-        if probe.connect_ex((address, API_PORT)) == 0:
-            raise ClusterError(
-                f"Something else listens on {address}:{API_PORT}, where this cluster's API server "
-                f"belongs: stop it (`ss -ltnp` shows what it is), or use a clone with another path."
-            )
+    if listens(address, API_PORT):
+        raise ClusterError(
+            f"Something else listens on {address}:{API_PORT}, where this cluster's API server "
+            f"belongs: stop it (`ss -ltnp` shows what it is), or use a clone with another path."
+        )

@@ -80,6 +80,15 @@ def end(processes: Iterable[Process], *, grace: float) -> None:
             os.close(fd)
 
 
+def children(parent: Process) -> list[Process]:
+    """The processes that `parent` started and that are its own still."""
+    return [
+        process
+        for pid in _pids()
+        if _parent(pid) == parent.pid and (process := Process.running(pid)) is not None
+    ]
+
+
 def of_folder(folder: Path) -> list[Process]:
     """Processes whose command line names something in `folder`, this one and its parents apart.
 
@@ -155,12 +164,17 @@ def _network_namespace(pid: int) -> int | None:
         return None
 
 
+def _parent(pid: int) -> int:
+    """0 if there is none, or no such process."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def _ancestry() -> set[int]:
     found, pid = set[int](), os.getpid()
     while pid > 0:
         found.add(pid)
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            break
+        pid = _parent(pid)
     return found

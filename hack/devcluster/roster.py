@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devcluster.components import Component, command
+from devcluster.components import Component
 from devcluster.failure import ClusterError
 from devcluster.processes import Process, spawn
 
@@ -28,7 +28,7 @@ class Roster:
 
     def start(self, component: Component) -> None:
         self.log(component.name).parent.mkdir(parents=True, exist_ok=True)
-        line = [*self.enter, *command(component)]
+        line = [*self.enter, *component.command]
         self.remember(
             component.name,
             spawn(line, log=self.log(component.name), environment=self.environment),

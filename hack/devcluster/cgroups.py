@@ -1,0 +1,58 @@
+"""A control group of the cluster's own, above those that the kubelet makes for pods.
+
+Works with version 1, version 2 and the mix of both: it is made wherever a hierarchy is mounted.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from devcluster.failure import ClusterError
+
+EMPTY_WITHIN = 10.0
+"""Seconds the kernel may take to let go of the last killed process."""
+_POLL = 0.02
+
+
+def create(name: str) -> None:
+    """Make the group `name` below the root of every hierarchy."""
+    for root in _hierarchies():
+        (root / name).mkdir(exist_ok=True)
+
+
+def delete(name: str) -> None:
+    """Remove the group and those below it; their processes have been killed."""
+    deadline = time.monotonic() + EMPTY_WITHIN
+    for root in _hierarchies():
+        top = root / name
+        if not top.exists():
+            continue
+        below = [entry for entry in top.rglob("*") if entry.is_dir()]
+        for group in (*sorted(below, reverse=True), top):  # the deepest first
+            _remove(group, deadline)
+
+
+def exists(name: str) -> bool:
+    """Whether any hierarchy has the group."""
+    return any((root / name).exists() for root in _hierarchies())
+
+
+def _remove(group: Path, deadline: float) -> None:
+    while True:
+        try:
+            group.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:  # busy while a killed process is not quite gone
+            if time.monotonic() > deadline:
+                raise ClusterError(f"The control group {group} stays busy: {error}") from error
+            time.sleep(_POLL)
+        else:
+            return
+
+
+def _hierarchies() -> Iterator[Path]:
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, *_ = line.split()
+        if kind in {"cgroup", "cgroup2"}:
+            yield Path(place)

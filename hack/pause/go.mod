@@ -1,0 +1,3 @@
+module opsagent.dev/hack/pause
+
+go 1.21
