@@ -26,7 +26,7 @@ class _Applied:
     manifest: Mapping[str, Any]
     refused: frozenset[str] = frozenset()
     """Paths that differed even so: an admission webhook insists on something else there."""
-    at: float = float("-inf")
+    corrected_at: float = float("-inf")
 
 
 class Applier:
@@ -61,15 +61,16 @@ class Applier:
             return None
 
         now = asyncio.get_running_loop().time()
-        if again is not None and now < again.at + CORRECTION_INTERVAL:
+        if again is not None and now < again.corrected_at + CORRECTION_INTERVAL:
             return None  # the next visit is never far
         answer = await self._kube.apply(resource, manifest)
         self._cache.record_write(resource, answer)
         refused = frozenset(differences(answer, manifest))
-        memory[resource, key] = _Applied(manifest, refused, at=now)
-        if again is None or resource is not DEPLOYMENTS:
+        if again is None:
+            memory[resource, key] = _Applied(manifest, refused)
             return None
-        return _corrected(key.name, drift)
+        memory[resource, key] = _Applied(manifest, refused, corrected_at=now)
+        return _corrected(key.name, drift) if resource is DEPLOYMENTS else None
 
 
 def _corrected(name: str, drift: Sequence[str]) -> Event:

@@ -1,7 +1,9 @@
 """Writes the status of an object.
 
-By server-side apply on the status subresource: what an earlier status had and this one has not is
-removed, nothing has to be read before, and `spec` (where `kubectl scale` writes) is out of reach.
+By a merge patch of the status subresource, with the difference to what stands there: `spec`, where
+`kubectl scale` writes, is out of reach, and nothing that others change at the same time is a
+conflict. (Server-side apply, which children get, cannot empty a map: it leaves null in its place,
+and the schema refuses that.)
 """
 
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from opsagent_operator.kube.client import WORKERS, Kube
 from opsagent_operator.kube.errors import Conflict, NotFound
 from opsagent_operator.observe.cluster import ClusterCache
 
-__all__ = ["write_status"]
+__all__ = ["merge_patch", "write_status"]
 
 
 async def write_status(
@@ -23,17 +25,31 @@ async def write_status(
     Raises:
         KubeError: the API server does not answer, or refuses.
     """
-    if status == worker.status:
+    patch = merge_patch(worker.status, status)
+    if not patch:
         return
-    manifest = {
-        "apiVersion": WORKERS.api_version,
-        "kind": WORKERS.kind,
-        # The uid makes it a conflict if another object has taken the name.
-        "metadata": {"namespace": worker.namespace, "name": worker.name, "uid": worker.uid},
-        "status": status,
-    }
     try:
-        answer = await kube.apply(WORKERS, manifest, subresource="status")
+        answer = await kube.merge(
+            WORKERS,
+            # With the uid it is a conflict if another object has taken the name.
+            {"metadata": {"uid": worker.uid}, "status": patch},
+            namespace=worker.namespace,
+            name=worker.name,
+            subresource="status",
+        )
     except (NotFound, Conflict):
         return
     cache.record_write(WORKERS, answer)
+
+
+def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch (RFC 7386) that turns `before` into `after`; neither may contain null."""
+    patch: dict[str, Any] = dict.fromkeys(before.keys() - after.keys())
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            if below := merge_patch(old, value):
+                patch[key] = below
+        elif old != value:
+            patch[key] = value
+    return patch

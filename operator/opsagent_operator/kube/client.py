@@ -10,7 +10,7 @@ from kubernetes.aio.client import ApiClient
 
 from opsagent_operator.api.v1alpha1 import GROUP, PLURAL, VERSION
 from opsagent_operator.kube.errors import Unavailable, error_from_status
-from opsagent_operator.kube.login import load_configuration
+from opsagent_operator.kube.login import USER_AGENT, load_configuration
 
 __all__ = [
     "CONTROLLER_REVISIONS",
@@ -86,9 +86,7 @@ class Kube:
         answer = await self._request("GET", f"/apis/{resource.api_version}")
         return frozenset(entry["name"] for entry in answer["resources"])
 
-    async def apply(
-        self, resource: Resource, manifest: Mapping[str, Any], *, subresource: str | None = None
-    ) -> dict[str, Any]:
+    async def apply(self, resource: Resource, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Server-side apply.
 
         After it, every field in `manifest` holds, and none is left that an earlier apply had set
@@ -97,7 +95,7 @@ class Kube:
         metadata = manifest["metadata"]
         return await self._request(
             "PATCH",
-            resource.path(metadata["namespace"], metadata["name"], subresource),
+            resource.path(metadata["namespace"], metadata["name"]),
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
             body=manifest,
             content_type=_APPLY,
@@ -112,12 +110,18 @@ class Kube:
         )
 
     async def merge(
-        self, resource: Resource, patch: Mapping[str, Any], *, namespace: str, name: str
+        self,
+        resource: Resource,
+        patch: Mapping[str, Any],
+        *,
+        namespace: str,
+        name: str,
+        subresource: str | None = None,
     ) -> dict[str, Any]:
-        """Change only the fields in `patch` of an object that exists."""
+        """Change only the fields in `patch` of an object that exists (RFC 7386: null removes)."""
         return await self._request(
             "PATCH",
-            resource.path(namespace, name),
+            resource.path(namespace, name, subresource),
             query={"fieldManager": FIELD_MANAGER},
             body=patch,
             content_type=_MERGE,
@@ -177,4 +181,5 @@ class Kube:
             configuration = await load_configuration()
             if self._client is None:
                 self._client = ApiClient(configuration)
+                self._client.user_agent = USER_AGENT
         return self._client

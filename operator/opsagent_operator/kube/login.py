@@ -3,6 +3,8 @@
 import os
 import ssl
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
 
 import aiohttp
 import kopf
@@ -10,7 +12,12 @@ from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-__all__ = ["Configuration", "load_configuration", "watch_session"]
+__all__ = ["USER_AGENT", "WATCH_USER_AGENT", "load_configuration", "watch_session"]
+
+USER_AGENT: Final = f"opsagent-operator/{version('opsagent-operator')}"
+"""Who we are in the API server's audit log."""
+WATCH_USER_AGENT: Final = f"{USER_AGENT} kopf"
+"""Who watches: it must never be found writing."""
 
 
 async def load_configuration() -> Configuration:
@@ -54,6 +61,7 @@ def watch_session(
         aiohttp_session=aiohttp.ClientSession(
             # No limit: each watch keeps a connection for itself.
             connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+            headers={"User-Agent": WATCH_USER_AGENT},
             middlewares=(authorize,),
             proxy=configuration.proxy,
             trace_configs=list(traces),

@@ -146,6 +146,7 @@ class Queues:
                 f" with the key {ref.key}",
             )
         if not data.get(ref.key):
+            self._secrets.forget(Key(namespace, ref.name))
             return Unreachable(
                 reason="SecretKeyMissing",
                 message=f"Secret {ref.name} has no key {ref.key}, or nothing in it; add it",

@@ -22,7 +22,7 @@ class SecretCache:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._known: dict[Key, tuple[float, Mapping[str, str] | None]] = {}
+        self._known: dict[Key, tuple[float, Mapping[str, str]]] = {}
 
     async def get(self, key: Key) -> Mapping[str, str] | None:
         """The Secret's data as text; None if there is no such Secret.
@@ -36,8 +36,10 @@ class SecretCache:
         try:
             data = (await self._read(key)).get("data") or {}
         except NotFound:
-            return self._remember(key, None)
-        return self._remember(key, {name: _decode(value) for name, value in data.items()})
+            return None  # not remembered: whoever creates it waits for us to see it
+        decoded = {name: _decode(value) for name, value in data.items()}
+        self._known[key] = (now, decoded)
+        return decoded
 
     def forget(self, key: Key) -> None:
         """Read it again when it is asked for next: what it says did not work."""
@@ -48,10 +50,6 @@ class SecretCache:
         oldest = asyncio.get_running_loop().time() - TTL
         for key in [key for key, (at, _) in self._known.items() if at < oldest]:
             del self._known[key]
-
-    def _remember(self, key: Key, data: Mapping[str, str] | None) -> Mapping[str, str] | None:
-        self._known[key] = (asyncio.get_running_loop().time(), data)
-        return data
 
 
 def _decode(value: str) -> str:

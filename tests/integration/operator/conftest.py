@@ -1,0 +1,67 @@
+"""An operator of its own for each test, on a real API server with fake nodes and a real Redis."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devcluster.provider import LocalProvider
+from integration.operator.world import SECRET, OperatorProcess, World
+from opsagent_operator.api.v1alpha1 import GROUP, PLURAL
+
+DEFINITION = Path(__file__).parents[3] / "crds" / f"{GROUP}_{PLURAL}.yaml"
+
+
+@pytest.fixture(scope="package")
+def definition(light_cluster: LocalProvider) -> Iterator[LocalProvider]:
+    """A cluster that knows OpsAgentWorker; it is left without it, for suites that install it."""
+    kubectl = light_cluster.client
+    kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITION))
+    kubectl.run("wait", "--for=condition=Established", f"crd/{PLURAL}.{GROUP}")
+    yield light_cluster
+    kubectl.run("delete", "-f", str(DEFINITION))
+
+
+@pytest.fixture
+def namespace(definition: LocalProvider) -> Iterator[str]:
+    name = f"operator-{time.monotonic_ns():x}"
+    definition.client.run("create", "namespace", name)
+    yield name
+    definition.client.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def idle_world(
+    definition: LocalProvider, namespace: str, redis_url: str, tmp_path: Path
+) -> Iterator[World]:
+    """A world whose operator has not been started yet."""
+    operator = OperatorProcess(
+        tmp_path / "operator.log",
+        {"KUBECONFIG": str(definition.kubeconfig), "OPSAGENT_WATCH_NAMESPACES": namespace},
+    )
+    definition.client.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": SECRET, "namespace": namespace},
+            "stringData": {"REDIS_URL": redis_url},
+        }
+    )
+    yield World(
+        kubectl=definition.client,
+        namespace=namespace,
+        redis_url=redis_url,
+        audit_log=definition.audit_log,
+        operator=operator,
+    )
+    if operator.alive:
+        assert operator.stop() == 0
+
+
+@pytest.fixture
+def world(idle_world: World) -> World:
+    """A world whose operator runs and has seen everything."""
+    idle_world.operator.start()
+    idle_world.operator.wait_until_ready()
+    return idle_world
