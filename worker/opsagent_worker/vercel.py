@@ -72,10 +72,9 @@ class VercelApi:
             since["since"] = int((moment - _CLOCK_SKEW).timestamp() * 1000)
         return await self._list(projectId=project, limit=_PAGE, **since)
 
-    async def latest_ready(self, project: str, *, target: str | None) -> Deployment | None:
-        """GET /v7/deployments: the newest successful deployment of a project for `target`; None if there is none."""
-        parameters = {} if target is None else {"target": target}
-        ready = await self._list(projectId=project, state="READY", limit=1, **parameters)
+    async def latest_ready(self, project: str, *, environment: str) -> Deployment | None:
+        """GET /v7/deployments: the newest successful deployment of a project to `environment`; None if there is none."""
+        ready = await self._list(projectId=project, target=environment, state="READY", limit=1)
         return ready[0] if ready else None
 
     async def _list(self, **parameters: str | int) -> list[Deployment]:

@@ -55,7 +55,7 @@ async def run_worker(
             ) as renewals,
             new_client(version=settings.version) as client,
         ):
-            parts = _Parts(
+            parts = WorkerParts(
                 settings=settings,
                 queue=queue,
                 renewals=renewals,
@@ -76,7 +76,7 @@ async def run_worker(
     log.info("worker stopped")
 
 
-class _Parts:
+class WorkerParts:
     """What runs side by side in a worker."""
 
     def __init__(

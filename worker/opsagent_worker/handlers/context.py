@@ -1,6 +1,6 @@
 """What a handler is given and what it gives back."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,11 +30,9 @@ class TaskContext:
     log: FilteringBoundLogger
 
 
-class Handler(Protocol):
-    """Runs one task and returns its result, which must be JSON.
+Handler = Callable[[TaskContext], Awaitable[Mapping[str, Any]]]
+"""Runs one task and returns its result, which must be JSON.
 
-    Raises `PermanentError` or `RetryableError`; any other exception counts as retryable. A handler may be cancelled at
-    any `await` and its task may run again from the start: what it does to the world must bear repetition.
-    """
-
-    async def __call__(self, context: TaskContext) -> Mapping[str, Any]: ...
+Raises `PermanentError` or `RetryableError`; any other exception counts as retryable. A handler may be cancelled at any
+`await`, and its task may run again from the start: what it does to the world must bear repetition.
+"""

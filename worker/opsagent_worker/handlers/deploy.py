@@ -84,19 +84,20 @@ class Deploy:
         )
 
     async def _create(self, payload: DeployPayload, task: Task) -> Deployment:
-        # Vercel's name for a preview is no target at all.
-        target = None if payload.environment == "preview" else payload.environment
         body: dict[str, Any] = {
             "name": payload.project,
             "project": payload.project,
             "meta": {TASK_KEY: task.task_id},
         }
-        if target is not None:
-            body["target"] = target
+        if payload.environment != "preview":
+            # A deployment without a target is a preview.
+            body["target"] = payload.environment
         if payload.git_source is not None:
             body["gitSource"] = payload.git_source.model_dump()
         else:
-            latest = await self.vercel.latest_ready(payload.project, target=target)
+            latest = await self.vercel.latest_ready(
+                payload.project, environment=payload.environment
+            )
             if latest is None:
                 raise PermanentError(
                     f"project {payload.project!r} has no successful {payload.environment} deployment to repeat: "
