@@ -18,6 +18,8 @@ HEALTH_CHECK_SECONDS: Final = 15
 """A pooled connection that was idle longer is asked for a PONG before it is trusted."""
 
 _RETRIES: Final = 3
+_PASSING: Final = ("READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY ", "UNKILLABLE")
+"""Refusals that end by themselves: a failover, a replica that catches up, a script that is long."""
 _OPTIONS: Final = frozenset({"db", "ssl_cert_reqs", "ssl_check_hostname"})
 
 
@@ -187,7 +189,8 @@ def redis_errors() -> Iterator[None]:
     ) as error:
         raise QueueUnavailableError(f"Redis is not available: {error}") from error
     except exceptions.ResponseError as error:
-        if str(error).startswith(("MASTERDOWN", "NOREPLICAS", "UNKILLABLE", "BUSY")):
+        # Redis 6.2 wraps what stopped a script, so the code may stand anywhere in the text.
+        if any(code in str(error) for code in _PASSING):
             raise QueueUnavailableError(f"Redis cannot serve now: {error}") from error
         raise QueueRefusedError(f"Redis refused: {error}") from error
     except exceptions.RedisError as error:

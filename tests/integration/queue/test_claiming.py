@@ -7,8 +7,9 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from fixtures.queue_bench import Bench
+from fixtures.queue_bench import LONG_MS, Bench
 from opsagent_queue import Lease, Task, TaskQueue, parse_time
+from opsagent_queue.scripts import Scripts
 from opsagent_queue.wire import score
 
 pytestmark = pytest.mark.integration
@@ -145,6 +146,37 @@ async def test_ours_are_found_wherever_they_stand_among_foreign_ones(bench: Benc
     assert (await bench.claim(1)).claims == ()
 
 
+async def test_a_claim_goes_on_where_it_stopped_although_ranks_shifted(
+    bench: Bench, client: Redis
+) -> None:
+    foreign = [bench.task(assigned_to="dev", priority="P0") for _ in range(2)]
+    ours = bench.task()
+    await enqueue_many(bench, [*foreign, ours])
+    scripts = Scripts(client, bench.queue.keys)
+    arguments = ("pod-1", "v1", 1, LONG_MS)
+    first = await scripts.run("claim", *arguments, "t.0", 0, "", 2, "ops")
+    _, _, at_end, offset, anchor, rows = first
+    assert (at_end, offset, rows) == (0, 2, [])
+    gone = next(task.task_id for task in foreign if task.task_id != anchor)
+    await client.zrem(bench.queue.keys.tasks, gone)
+    second = await scripts.run("claim", *arguments, "t.1", offset, anchor, 2, "ops")
+    assert [row[0] for row in second[5]] == [ours.task_id]
+
+
+async def test_a_claim_whose_last_seen_task_left_still_finds_the_next(
+    bench: Bench, client: Redis
+) -> None:
+    foreign, ours = bench.task(assigned_to="dev", priority="P0"), bench.task()
+    await enqueue_many(bench, [foreign, ours])
+    scripts = Scripts(client, bench.queue.keys)
+    arguments = ("pod-1", "v1", 1, LONG_MS)
+    _, _, _, offset, anchor, _ = await scripts.run("claim", *arguments, "t.0", 0, "", 1, "ops")
+    assert anchor == foreign.task_id
+    await client.zrem(bench.queue.keys.tasks, anchor)
+    second = await scripts.run("claim", *arguments, "t.1", offset, anchor, 1, "ops")
+    assert [row[0] for row in second[5]] == [ours.task_id]
+
+
 async def test_a_claim_sent_again_returns_the_batch_already_taken(bench: Bench) -> None:
     await bench.enqueue(*(bench.task() for _ in range(4)))
     first = await bench.claim(2, token="again")
@@ -158,6 +190,15 @@ async def test_a_claim_sent_again_leaves_out_what_is_no_longer_held(bench: Bench
     first, second = (await bench.claim(2, token="again")).claims
     await bench.finish(first.lease)
     assert (await bench.claim(2, token="again")).claims == (second,)
+
+
+async def test_a_claim_sent_again_leaves_out_what_another_claim_took_since(bench: Bench) -> None:
+    await bench.enqueue(bench.task())
+    (first,) = (await bench.claim(token="again")).claims
+    await bench.expire(first.lease)
+    await bench.queue.reap()
+    assert len((await bench.claim(owner="pod-2", token="other")).claims) == 1
+    assert (await bench.claim(token="again")).claims == ()
 
 
 async def test_a_closed_gate_hands_out_nothing_and_says_so(bench: Bench) -> None:
@@ -258,6 +299,31 @@ async def test_a_failed_task_that_is_queued_anew_runs_again_and_leaves_the_dead(
     assert again.lease == replace(claim.lease, fence=2)
     assert (await bench.queue.snapshot()).dead == 0
     assert await bench.client.ttl(bench.queue.keys.record(claim.task.task_id)) == -1
+
+
+async def test_a_finished_task_the_orchestrator_queues_anew_does_not_expire(bench: Bench) -> None:
+    claim = await bench.claim_one()
+    await bench.finish(claim.lease)
+    await enqueue_many(bench, [msgspec.structs.replace(claim.task, status="pending")])
+    await bench.claim()
+    assert await bench.client.ttl(bench.queue.keys.record(claim.task.task_id)) == -1
+
+
+async def test_a_delayed_task_the_orchestrator_queues_anew_runs_now_and_once(bench: Bench) -> None:
+    claim = await bench.claim_one()
+    await bench.queue.retry(claim.lease, delay_ms=LONG_MS, error="x")
+    await enqueue_many(bench, [claim.task])
+    assert len((await bench.claim(5)).claims) == 1
+    assert (await bench.queue.snapshot()).delayed == 0
+
+
+async def test_a_parked_id_the_orchestrator_queues_anew_is_parked_no_longer(bench: Bench) -> None:
+    task = bench.task()
+    await bench.client.zadd(bench.queue.keys.tasks, {task.task_id: 3})
+    await bench.claim()
+    await enqueue_many(bench, [task])
+    assert len((await bench.claim()).claims) == 1
+    assert (await bench.queue.snapshot()).orphaned == 0
 
 
 async def test_ids_of_any_bytes_survive(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """How tasks end: what is written, what is published, and what late or repeated calls do."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 
@@ -198,6 +199,28 @@ async def test_a_lease_of_the_same_pod_is_told_apart_by_its_fence(bench: Bench) 
     assert await bench.finish(second.lease) is True
 
 
+async def test_a_lease_belongs_to_its_owner(bench: Bench) -> None:
+    """Fences start over when Redis loses its data: then the owner still tells leases apart."""
+    claim = await bench.claim_one(owner="pod-1")
+    stranger = dataclasses.replace(claim.lease, owner="pod-2")
+    assert await bench.queue.renew([stranger], lease_ms=LONG_MS) == {claim.task.task_id}
+    assert await bench.finish(stranger) is False
+    assert await bench.finish(claim.lease) is True
+
+
+async def test_a_task_that_ended_and_is_queued_anew_starts_counting_again(bench: Bench) -> None:
+    claim = await bench.claim_one()
+    await bench.expire(claim.lease)
+    await bench.queue.reap()
+    (second,) = (await bench.claim()).claims
+    await bench.queue.retry(second.lease, delay_ms=0, error="x")
+    (third,) = (await bench.claim()).claims
+    await bench.finish(third.lease, status="failed", error="x")
+    await bench.enqueue(msgspec.structs.replace(claim.task, status="pending"))
+    (again,) = (await bench.claim()).claims
+    assert (again.lease.attempt, again.lease.crashes) == (1, 0)
+
+
 async def test_a_finish_after_the_deadline_counts_while_nobody_reaped(bench: Bench) -> None:
     claim = await bench.claim_one()
     await bench.expire(claim.lease)
@@ -292,8 +315,17 @@ async def test_a_stale_rewrite_cannot_take_attempts_back(bench: Bench) -> None:
     )
     (again,) = (await bench.claim()).claims
     assert again.lease.attempt == 2
-    await bench.finish(again.lease)
-    assert (await bench.data(claim.task.task_id)).retry_count == 1
+    await bench.client.hset(
+        bench.queue.keys.record(claim.task.task_id), "data", claim.task.encode()
+    )
+    await bench.queue.retry(again.lease, delay_ms=0, error="x")
+    (third,) = (await bench.claim()).claims
+    assert third.lease.attempt == 3
+    await bench.client.hset(
+        bench.queue.keys.record(claim.task.task_id), "data", claim.task.encode()
+    )
+    await bench.finish(third.lease)
+    assert (await bench.data(claim.task.task_id)).retry_count == 2
 
 
 async def test_a_record_that_vanished_is_not_half_recreated(

@@ -104,6 +104,17 @@ async def test_the_third_crash_is_the_last(bench: Bench) -> None:
     assert await bench.finish(claim.lease) is False
 
 
+async def test_a_cancelled_task_is_not_poisoned_by_its_last_crash(bench: Bench) -> None:
+    claim = await bench.claim_one()
+    id_ = claim.task.task_id
+    await bench.client.hset(bench.queue.keys.history(id_), "crashes", "2")
+    await bench.client.hset(bench.queue.keys.record(id_), "status", "cancelled")
+    await bench.expire(claim.lease)
+    assert (await bench.queue.reap()).dead == 0
+    assert (await bench.queue.snapshot()).dead == 0
+    assert await bench.field(id_, "status") == "cancelled"
+
+
 async def test_a_poisoned_task_is_published_as_failed(bench: Bench) -> None:
     claim = await bench.claim_one()
     await bench.client.hset(bench.queue.keys.history(claim.task.task_id), "crashes", "2")
@@ -160,6 +171,13 @@ async def test_a_delayed_task_whose_history_is_gone_takes_its_priority_as_score(
     await bench.client.delete(bench.queue.keys.history(claim.task.task_id))
     await bench.queue.reap()
     assert await bench.client.zscore(bench.queue.keys.tasks, claim.task.task_id) == 4.0
+
+
+async def test_what_is_known_of_a_task_outlives_its_delay(bench: Bench) -> None:
+    claim = await bench.claim_one()
+    days = 30 * 24 * 3600 * 1000
+    await bench.queue.retry(claim.lease, delay_ms=days, error="x")
+    assert await bench.client.pttl(bench.queue.keys.history(claim.task.task_id)) > days
 
 
 async def test_a_retry_sent_twice_counts_one_attempt(bench: Bench) -> None:

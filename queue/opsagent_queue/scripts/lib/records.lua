@@ -7,24 +7,22 @@ local function present(value)
   if value ~= cjson.null then return value end
 end
 
--- The record of `id`: {data = text, doc = decoded for reading only, status, terminal, created_at}.
+-- The record of `id`: {data = text, doc = decoded for reading only, final = status or nil, created_at}.
 -- nil if there is no record, or none that can be read as a JSON object.
 -- A status counts as final if either the hash or the data says so: the two are written by others,
 -- and not running a finished task is the safer mistake.
 local function read_record(id)
-  local data, status, created_at = unpack(
-    redis.call('HMGET', RECORD_PREFIX .. id, 'data', 'status', 'created_at'))
+  local data, status = unpack(redis.call('HMGET', RECORD_PREFIX .. id, 'data', 'status'))
   if not data or not string.find(data, '^%s*{') then return nil end
   local valid, doc = pcall(cjson.decode, data)
   if not valid then return nil end
   local inner = present(doc.status)
   local final = TERMINAL[status] and status or TERMINAL[inner] and inner or nil
-  if status == 'cancelled' or inner == 'cancelled' then final = 'cancelled' end
   return {
     data = data,
     doc = doc,
     final = final,
-    created_at = created_at or present(doc.created_at) or '',
+    created_at = present(doc.created_at) or '',
   }
 end
 
