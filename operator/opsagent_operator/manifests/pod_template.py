@@ -4,12 +4,13 @@ It is rendered once, when the revision is made, and kept in the ControllerRevisi
 may render differently, but never changes the pods of a release that already exists.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from opsagent_operator.api.duration import format_duration
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec, SecretKeyRef, WorkerTemplate
-from opsagent_operator.manifests.labels import CONTAINER, labels
+from opsagent_operator.manifests.labels import CONTAINER, labels, selector
 
 __all__ = ["pod_template"]
 
@@ -84,7 +85,7 @@ def pod_template(
             ),
             "volumes": [{"name": "tmp", "emptyDir": {}}, *_ca_volumes(spec)],
             **_optional(imagePullSecrets=[{"name": name} for name in spec.image.pull_secrets]),
-            **_placement(worker),
+            **_placement(worker, pods=selector(worker=name, revision=revision)),
         },
     }
 
@@ -117,11 +118,10 @@ def _environment(
         "OPSAGENT_RETRY_MAX_ATTEMPTS": str(worker.retry.max_attempts),
         "OPSAGENT_RETRY_BACKOFF": format_duration(worker.retry.backoff),
         "OPSAGENT_RETRY_MAX_BACKOFF": format_duration(worker.retry.max_backoff),
+        # Always set, so that no key of a Secret in envFrom can switch verification off.
+        "OPSAGENT_REDIS_CA_FILE": f"{CA_FOLDER}/{CA_FILE}" if redis.ca_from else "",
+        "OPSAGENT_REDIS_ALLOW_INSECURE_TLS": "true" if redis.allow_insecure_tls else "false",
     }
-    if redis.ca_from is not None:
-        plain["OPSAGENT_REDIS_CA_FILE"] = f"{CA_FOLDER}/{CA_FILE}"
-    if redis.allow_insecure_tls:
-        plain["OPSAGENT_REDIS_ALLOW_INSECURE_TLS"] = "true"
     return [
         {"name": "REDIS_URL", "valueFrom": _secret_key(redis.url_from.secret_key_ref)},
         {
@@ -161,13 +161,15 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
     }
 
 
-def _placement(worker: WorkerTemplate) -> dict[str, Any]:
+def _placement(worker: WorkerTemplate, *, pods: Mapping[str, str]) -> dict[str, Any]:
     return _optional(
         nodeSelector=dict(worker.node_selector),
         tolerations=[toleration.model_dump(**_JSON) for toleration in worker.tolerations],
         affinity=worker.affinity and worker.affinity.model_dump(**_JSON),
         topologySpreadConstraints=[
-            constraint.model_dump(**_JSON) for constraint in worker.topology_spread_constraints
+            # Without a selector a constraint would count no pods at all.
+            {**constraint.model_dump(**_JSON), "labelSelector": {"matchLabels": dict(pods)}}
+            for constraint in worker.topology_spread_constraints
         ],
         priorityClassName=worker.priority_class_name,
         serviceAccountName=worker.service_account_name,

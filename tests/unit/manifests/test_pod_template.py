@@ -122,3 +122,19 @@ def test_what_the_user_asks_of_the_pod_is_in_it_and_cannot_replace_what_is_ours(
     assert template["metadata"]["labels"]["team"] == "ops"
     assert template["metadata"]["labels"]["opsagent.dev/worker"] == "ops-agent"
     assert template["metadata"]["annotations"]["example.com/note"] == "x"
+
+
+def test_no_secret_in_env_from_can_switch_verification_off() -> None:
+    variables = environment(render())
+    assert variables["OPSAGENT_REDIS_ALLOW_INSECURE_TLS"] == "false"
+    assert variables["OPSAGENT_REDIS_CA_FILE"] == ""
+
+
+def test_workers_are_spread_among_the_workers_of_their_own_revision() -> None:
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+    template = render(worker={"topologySpreadConstraints": [spread]})
+    (constraint,) = template["spec"]["topologySpreadConstraints"]
+    assert constraint["topologyKey"] == "zone"
+    selector = constraint["labelSelector"]["matchLabels"]
+    assert selector.items() <= template["metadata"]["labels"].items()
+    assert "opsagent.dev/revision" in selector
