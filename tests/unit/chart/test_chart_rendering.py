@@ -63,6 +63,15 @@ def test_the_operator_runs_under_the_restricted_pod_security_standard(chart: Cha
     }
 
 
+def test_what_the_operator_may_write_to_is_small_and_never_reaches_a_disk(chart: Chart) -> None:
+    pod = only(chart.template(), "Deployment")["spec"]["template"]["spec"]
+    assert [volume["emptyDir"] for volume in pod["volumes"]] == [
+        {"medium": "Memory", "sizeLimit": "16Mi"}
+    ]
+    (mount,) = container(chart.template())["volumeMounts"]
+    assert mount["mountPath"] == "/tmp"  # noqa: S108 - the pod's own
+
+
 def test_there_are_never_two_operators_at_a_time(chart: Chart) -> None:
     spec = only(chart.template(), "Deployment")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
