@@ -152,6 +152,8 @@ NODE = (
     HELM,
 )
 
+OF_MODE: Mapping[str, tuple[Program, ...]] = {"light": LIGHT, "node": NODE}
+
 
 def build(programs: Iterable[Program]) -> Mapping[str, Path]:
     """Return where each program lies, by its name; those that are missing are built first."""

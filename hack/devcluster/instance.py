@@ -8,6 +8,8 @@ from pathlib import Path
 from devcluster.failure import ClusterError
 from devcluster.gobuild import HACK
 
+DEVELOPMENT = "dev"
+"""The purpose of the cluster that a person works with."""
 LONGEST_SOCKET_PATH = 107
 """Bytes a Unix socket's path may have on Linux (sun_path, less its final zero)."""
 
@@ -34,8 +36,8 @@ class Instance:
     name: str
 
     @classmethod
-    def of_checkout(cls, mode: str, *, purpose: str = "dev") -> "Instance":
-        """The cluster of this clone for `mode` (light, node) and `purpose` (dev, or a test run)."""
+    def of_checkout(cls, mode: str, *, purpose: str = DEVELOPMENT) -> "Instance":
+        """The cluster of this clone for `mode` (light, node) and `purpose`."""
         return cls(f"{checkout_id()}-{purpose}-{mode}")
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devcluster.environment import without_proxies
 from devcluster.failure import ClusterError
 
 
@@ -31,6 +32,7 @@ class Kubectl:
                 text=True,
                 timeout=timeout,
                 check=False,
+                env=without_proxies(),
             )
         except subprocess.TimeoutExpired:
             raise ClusterError(
@@ -65,7 +67,11 @@ def forwarded(
     """
     arguments = ("port-forward", "-n", namespace, target, f"{local_port}:{port}")
     with subprocess.Popen(
-        kubectl.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        kubectl.command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=without_proxies(),
     ) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""

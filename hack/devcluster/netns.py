@@ -108,11 +108,19 @@ def inode(instance: Instance) -> int | None:
 
 
 def delete(instance: Instance) -> None:
-    """Remove the namespace and the cable; fine if they are gone."""
+    """Remove the cable and the namespace; fine if they are gone.
+
+    The cable first: the kernel would take it away with the namespace, but only some time later.
+    """
+    cable = Path(f"/sys/class/net/{instance.link}")
+    if cable.exists():
+        try:
+            _ip("link", "delete", instance.link)
+        except ClusterError:
+            if cable.exists():  # else it went with a namespace that was deleted before
+                raise
     if path(instance).exists():
         _ip("netns", "delete", instance.label)
-    if Path(f"/sys/class/net/{instance.link}").exists():
-        _ip("link", "delete", instance.link)
 
 
 def _routes() -> Iterator[ipaddress.IPv4Network]:

@@ -26,7 +26,13 @@ from devcluster.failure import ClusterError
 from devcluster.instance import Instance
 from devcluster.listening import answers
 from devcluster.netns import Subnets
-from devcluster.nodefiles import DNS_READY_PORT, PAUSE_IMAGE, REGISTRY_PORT, NodeFiles
+from devcluster.nodefiles import (
+    DNS_READY_PORT,
+    PAUSE_IMAGE,
+    REGISTRY_PORT,
+    NodeFiles,
+    containerd_socket,
+)
 from devcluster.ociarchive import write_image
 from devcluster.pki import Pki
 from devcluster.progress import say
@@ -145,20 +151,12 @@ class Node:
         self._wait(Registry, lambda: answers(node, REGISTRY_PORT, "/v2/"), "the registry")
 
     def _import_pause(self) -> None:
-        self._wait(Containerd, self.files.containerd_socket.is_socket, "containerd's socket")
+        self._wait(
+            Containerd, containerd_socket(self.instance.state).is_socket, "containerd's socket"
+        )
         archive = self.instance.state / "pause.tar"
         write_image(archive, program=self.built["pause"], name=PAUSE_IMAGE)
-        done = subprocess.run(
-            [
-                *(self.built["ctr"], "--address", self.files.containerd_socket),
-                *("--namespace", "k8s.io", "images", "import", archive),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ClusterError(f"containerd does not take the pause image: {done.stderr.strip()}")
+        import_image(self.instance, archive)
 
     def _wait(
         self, component: Component | type[Component], holds: Callable[[], bool], what: str
@@ -187,6 +185,20 @@ def start(instance: Instance) -> Node:
     say("starting the node")
     node.start_node()
     return node
+
+
+def import_image(instance: Instance, archive: Path) -> None:
+    """Give the node the image of an OCI archive, under the name that is in there."""
+    ctr = gobuild.build([gobuild.CTR])["ctr"]
+    address = containerd_socket(instance.state)
+    done = subprocess.run(
+        [ctr, "--address", address, "--namespace", "k8s.io", "images", "import", archive],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ClusterError(f"containerd does not take {archive.name}: {done.stderr.strip()}")
 
 
 def dns_service(subnets: Subnets) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,11 @@ REGISTRY_PORT = 5000
 DNS_READY_PORT = 8181
 
 
+def containerd_socket(state: Path) -> Path:
+    """Where the containerd of the cluster with this state folder listens."""
+    return state / "containerd" / "containerd.sock"
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeFiles:
     """Writes the files into `state` and says where they are."""
@@ -21,10 +26,6 @@ class NodeFiles:
     subnets: Subnets
     cgroup: str
     """The control group of the cluster, below the root of every hierarchy."""
-
-    @property
-    def containerd_socket(self) -> Path:
-        return self.state / "containerd" / "containerd.sock"
 
     @property
     def registry(self) -> str:
@@ -48,7 +49,7 @@ state = "{self.state}/containerd/state"
 disabled_plugins = ["io.containerd.internal.v1.opt"] # it would write to /opt
 
 [grpc]
-address = "{self.containerd_socket}"
+address = "{containerd_socket(self.state)}"
 
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = "{PAUSE_IMAGE}"
@@ -88,7 +89,7 @@ runtime_path = "{shim}"
                 "cgroupRoot": f"/{self.cgroup}",
                 "failCgroupV1": False,
                 "failSwapOn": False,
-                "containerRuntimeEndpoint": f"unix://{self.containerd_socket}",
+                "containerRuntimeEndpoint": f"unix://{containerd_socket(self.state)}",
                 "clusterDomain": "cluster.local",
                 "clusterDNS": [self.subnets.dns_service],
                 "resolvConf": str(self.state / "resolv.conf"),

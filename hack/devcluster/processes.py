@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from devcluster.environment import without_proxies
+
 
 @dataclass(frozen=True)
 class Process:
@@ -50,7 +52,7 @@ def spawn(
     pid = os.posix_spawnp(
         argv[0],
         argv,
-        {**os.environ, **(environment or {})},
+        {**without_proxies(), **(environment or {})},
         setsid=True,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
