@@ -7,6 +7,11 @@ import structlog
 
 __all__ = ["configure_logs"]
 
+# Without the local variables, which structlog shows by default: passwords are among them.
+_traceback = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure_logs(level: str) -> None:
     """Send everything that is logged, by us or by libraries, through one format."""
@@ -28,7 +33,7 @@ def configure_logs(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                _traceback,
                 structlog.processors.EventRenamer("message"),
                 structlog.processors.JSONRenderer(),
             ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from devcluster.provider import LocalProvider
+from integration.operator.proxy import ApiProxy
 from integration.operator.world import SECRET, OperatorProcess, World
 from opsagent_operator.api.v1alpha1 import GROUP, PLURAL
 
@@ -65,3 +66,13 @@ def world(idle_world: World) -> World:
     idle_world.operator.start()
     idle_world.operator.wait_until_ready()
     return idle_world
+
+
+@pytest.fixture
+def proxy(idle_world: World, definition: LocalProvider, tmp_path: Path) -> Iterator[ApiProxy]:
+    """What stands between the operator (not started yet) and the API server."""
+    between = ApiProxy(definition.kubeconfig, tmp_path)
+    between.start()
+    idle_world.operator.configure(KUBECONFIG=str(between.kubeconfig))
+    yield between
+    between.close()

@@ -153,9 +153,11 @@ def test_a_deployment_that_was_changed_by_hand_is_set_back(world: World) -> None
         return bool(now["spec"] == before["spec"])
 
     eventually(set_back)
-    messages = [message for reason, message in world.events() if reason == "DriftCorrected"]
-    assert any("spec.replicas" in message for message in messages)
-    assert any("containers[worker].image" in message for message in messages)
+    told = eventually(
+        lambda: [text for reason, text in world.events() if reason == "DriftCorrected"]
+    )
+    assert "spec.replicas" in told[0]
+    assert "containers[worker].image" in told[0]
 
 
 def test_a_deployment_that_was_deleted_by_hand_is_made_again(world: World) -> None:
