@@ -40,6 +40,7 @@ def check_target(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, has_credentials = parts.hostname, parts.username is not None
+        _ = parts.port  # looked at here for the error it raises when it is no port
     except ValueError as error:
         raise PermanentError(f"this is no URL to check: {error}") from None
     if parts.scheme not in {"http", "https"} or not host:

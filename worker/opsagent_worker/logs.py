@@ -58,5 +58,4 @@ def configure(*, level: str, redactor: Redactor) -> None:
 
 
 def _json(event: Any, **_structlogs: Any) -> str:
-    # A value JSON has no word for (an exception, a date) is logged as its text instead of failing the line.
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    return msgspec.json.encode(event).decode()

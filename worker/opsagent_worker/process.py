@@ -5,6 +5,7 @@ import signal
 import sys
 from typing import Final
 
+import sentry_sdk
 import structlog
 import uvloop
 
@@ -17,6 +18,8 @@ from opsagent_worker.worker import run_worker
 STOPPED: Final = 0
 FAILED: Final = 1
 MISCONFIGURED: Final = 2
+
+_LAST_REPORT_SECONDS: Final = 2.0
 
 
 def run() -> int:
@@ -44,4 +47,6 @@ def run() -> int:
     except Exception as error:  # noqa: BLE001 - the last line of defence: log it, and let the pod be restarted
         structlog.get_logger().critical("worker failed", exc_info=error)
         return FAILED
+    finally:
+        sentry_sdk.flush(timeout=_LAST_REPORT_SECONDS)
     return STOPPED

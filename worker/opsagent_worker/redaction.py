@@ -30,13 +30,16 @@ class Redactor:
         return text
 
     def value(self, value: Any) -> Any:
-        """`value` with every string inside it redacted; containers are copied, other types kept."""
+        """`value` with every text inside it redacted; containers are copied.
+
+        What JSON has no word for (an exception, say) becomes its redacted text, as that is how it would be written.
+        """
         match value:
-            case str():
-                return self.text(value)
+            case None | bool() | int() | float():
+                return value
             case dict():
                 return {self.value(key): self.value(item) for key, item in value.items()}
             case list() | tuple():
                 return [self.value(item) for item in value]
             case _:
-                return value
+                return self.text(str(value))

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -160,7 +161,7 @@ class Settings(BaseModel):
     )
     service_urls: NamedUrls = Field(
         default={},
-        alias="OPSAGENT_SERVICE_URLS",
+        alias="MONITOR_SERVICE_URLS",
         description="What a monitor task may name as its service: name=URL, comma separated.",
     )
     worker: Annotated[str, Field(pattern=rf"^{_NAME}/{_NAME}$")] = Field(
@@ -284,10 +285,8 @@ class Settings(BaseModel):
     def redactor(self) -> Redactor:
         """Knows every secret of these settings, the password inside the Redis URL included."""
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
-        _, _, authority = self.redis_url.get_secret_value().partition("://")
-        userinfo, _, _ = authority.rpartition("@")
-        _, _, password = userinfo.partition(":")
-        return Redactor([*secrets, password])
+        password = urlsplit(self.redis_url.get_secret_value()).password or ""
+        return Redactor([*secrets, password, unquote(password)])
 
 
 def _problem(detail: dict[str, Any]) -> str:

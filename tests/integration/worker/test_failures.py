@@ -1,10 +1,11 @@
 """What a real worker does when the other side fails: try again, give up, never lose or repeat a deployment."""
 
+import gzip
 import signal
 
 import pytest
 
-from doubles.loopback import Response
+from doubles.loopback import LoopbackServer, Response
 from doubles.slack import SlackDouble
 from doubles.vercel import VercelDouble
 from integration.worker.harness import TOKEN, Records, StartWorker, eventually
@@ -159,3 +160,24 @@ async def test_the_token_appears_nowhere_even_if_the_other_side_repeats_it(
     worker.signal(signal.SIGTERM)
     assert await worker.exit_code() == 0
     assert TOKEN not in "".join(worker.output)
+
+
+async def test_a_final_failure_reaches_sentry_once_and_without_secrets(
+    queue: TaskQueue, records: Records, slack: SlackDouble, start_worker: StartWorker
+) -> None:
+    slack.next_responses = [Response(500, f"broken by {TOKEN}")] * 2
+    with LoopbackServer(lambda _request: Response(200, {})) as sentry:
+        dsn = sentry.url.replace("http://", "http://key@") + "/1"
+        worker = await start_worker(SENTRY_DSN=dsn, OPSAGENT_RETRY_MAX_ATTEMPTS="2").started()
+        task = Task.new(type="alert", payload=ALERT, assigned_to="ops")
+        await queue.enqueue(task)
+        await records.finished(task)
+        worker.signal(signal.SIGTERM)
+        assert await worker.exit_code() == 0
+        (request,) = sentry.requests
+
+    report = gzip.decompress(request.body).decode()
+    assert request.path == "/api/1/envelope/"
+    assert "the Slack webhook answered 500" in report
+    assert '"release":"v1.2.3"' in report
+    assert TOKEN not in report

@@ -45,7 +45,7 @@ async def test_a_monitor_task_reports_what_it_saw(
     start_worker: StartWorker,
     health_url: str,
 ) -> None:
-    await start_worker(OPSAGENT_SERVICE_URLS=f"web={health_url}").started()
+    await start_worker(MONITOR_SERVICE_URLS=f"web={health_url}").started()
     task = ops_task("monitor", {"service": "web"})
     await queue.enqueue(task)
 

@@ -21,8 +21,8 @@ _PRIORITIES: Final = {
     "info": EventPriority.LOW,
 }
 
-# Slack cuts a message at 40,000 characters; nobody reads a tenth of that in an alert.
-_LONGEST_SLACK_TEXT: Final = 4000
+# Slack cuts a text at 40,000 characters; nobody reads a tenth of that in an alert.
+_LONGEST_MESSAGE: Final = 4000
 
 
 class AlertPayload(Payload):
@@ -70,10 +70,11 @@ class Alert:
 
 def slack_text(alert: AlertPayload, task: Task) -> str:
     """The message in Slack's mrkdwn, in which &, < and > must be written as entities."""
-    text = (
-        f"*{_escape(alert.severity.upper())}* {_escape(alert.alert_type)}\n{_escape(alert.message)}"
+    message = alert.message[:_LONGEST_MESSAGE]
+    return (
+        f"*{_escape(alert.severity.upper())}* {_escape(alert.alert_type)}\n{_escape(message)}\n"
+        f"_task {_escape(task.task_id)}_"
     )
-    return f"{text[:_LONGEST_SLACK_TEXT]}\n_task {_escape(task.task_id)}_"
 
 
 def _escape(text: str) -> str:

@@ -52,6 +52,6 @@ class Monitor:
             known = ", ".join(sorted(self.services)) or "none"
             raise PermanentError(
                 f"service {service!r} is not known (known: {known}); send a url, or add the service to "
-                "OPSAGENT_SERVICE_URLS as name=URL (orchestrator: set ORCHESTRATOR_URL)"
+                "MONITOR_SERVICE_URLS as name=URL (orchestrator: set ORCHESTRATOR_URL)"
             )
         return url
