@@ -15,6 +15,7 @@ from opsagent_operator.api.crd import custom_resource_definition, to_yaml
 from opsagent_operator.api.reference import with_reference
 
 CRD_PATH: Final = Path("crds/opsagent.dev_opsagentworkers.yaml")
+CHART_CRD_PATH: Final = Path("helm/opsagent-operator/files") / CRD_PATH  # Helm reads its own folder only
 REFERENCE_PATH: Final = Path("docs/api.md")
 
 
@@ -28,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if not REFERENCE_PATH.is_file():
         parser.error(f"{REFERENCE_PATH} is not here: run this in the repository's root folder")
+    crd = to_yaml(custom_resource_definition())
     files = {
-        CRD_PATH: to_yaml(custom_resource_definition()),
+        CRD_PATH: crd,
+        CHART_CRD_PATH: crd,
         REFERENCE_PATH: with_reference(REFERENCE_PATH.read_text()),
     }
     stale = [path for path, wanted in files.items() if _content(path) != wanted]
@@ -37,11 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if check:
             sys.stdout.writelines(_diff(path, files[path]))
         else:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path])
     if check and stale:
         sys.stderr.write(
-            "Out of date; run `uv run python -m opsagent_operator.api` and commit the result.\n"
+            "Out of date; run `make generate` and commit the result.\n"
         )
         return 1
     return 0

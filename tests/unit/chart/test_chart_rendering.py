@@ -33,7 +33,7 @@ def test_the_chart_carries_exactly_the_custom_resource_definition_of_the_reposit
 ) -> None:
     source = {path.name: path.read_text() for path in (ROOT / "crds").glob("*.yaml")}
     copies = {path.name: path.read_text() for path in (chart.path / "files/crds").iterdir()}
-    assert copies == source, "run: cp crds/*.yaml helm/opsagent-operator/files/crds/"
+    assert copies == source, "run: make generate"
 
 
 def test_the_definition_is_rendered_unchanged_but_for_the_order_to_keep_it(chart: Chart) -> None:
