@@ -41,9 +41,9 @@ def test_the_generated_files_are_up_to_date(
 def test_a_stale_file_fails_the_check_with_a_diff_and_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in (command.CRD_PATH, command.REFERENCE_PATH):
+    for path in (command.CRD_PATH, command.CHART_CRD_PATH, command.REFERENCE_PATH):
         copy = tmp_path / path
-        copy.parent.mkdir()
+        copy.parent.mkdir(parents=True)
         copy.write_text((ROOT / path).read_text().replace("maximum: 256", "maximum: 255"))
     monkeypatch.chdir(tmp_path)
 
@@ -52,7 +52,7 @@ def test_a_stale_file_fails_the_check_with_a_diff_and_the_way_out(
     output = capsys.readouterr()
     assert status == 1
     assert "-                    maximum: 255\n+                    maximum: 256\n" in output.out
-    assert "run `uv run python -m opsagent_operator.api`" in output.err
+    assert "run `make generate`" in output.err
 
 
 def test_writing_brings_stale_files_up_to_date(
