@@ -11,8 +11,9 @@ from typing import Final
 
 import structlog
 
-from opsagent_queue import Claim, ClaimResult, QueueError, TaskQueue
+from opsagent_queue import Claim, ClaimResult, Lease, QueueError, TaskQueue
 from opsagent_worker.backoff import Backoff, spread
+from opsagent_worker.cancellation import cancel_until_done
 from opsagent_worker.leases import LeaseKeeper
 from opsagent_worker.metrics import Metrics
 from opsagent_worker.probes import Health
@@ -126,19 +127,16 @@ class Consumer:
         for running in list(self._running):
             running.interrupt(Interruption.DRAINED)
 
-    async def abandon(self) -> int:
-        """Ends what neither finished nor reacted to `interrupt_all`; hands back as many leases as it can.
+    async def abandon(self) -> None:
+        """Hands back what did not end when interrupted, as far as Redis takes it, and ends it in any case.
 
-        Returns how many tasks that were.
+        Does not return while a handler ignores its cancellation.
         """
         abandoned = dict(self._running)
         for job in abandoned.values():
             job.cancel()
-        try:
-            await self._queue.release([running.lease for running in abandoned])
-        except QueueError as error:
-            log.warning("tasks not handed back, their leases will expire", reason=str(error))
-        return len(abandoned)
+        await self._hand_back([running.lease for running in abandoned])
+        await cancel_until_done(abandoned.values())
 
     async def _claim(self, request: _Request, *, count: int) -> ClaimResult:
         return await self._queue.claim(
@@ -154,7 +152,7 @@ class Consumer:
             return
         if self._stopping or self._clock() >= deadline:
             # Too late to start them: the worker stops, or Redis was away for longer than their leases last.
-            await self._hand_back(claims)
+            await self._hand_back([claim.lease for claim in claims])
             return
         self._idle.clear()
         for claim in claims:
@@ -175,15 +173,15 @@ class Consumer:
             # renewed: the task comes back when it expires.
             log.error("task not reported", task_id=running.lease.task_id, exc_info=error)
 
-    async def _hand_back(self, claims: Sequence[Claim]) -> None:
+    async def _hand_back(self, leases: Sequence[Lease]) -> None:
         try:
-            released = await self._queue.release([claim.lease for claim in claims])
+            released = await self._queue.release(leases)
         except QueueError as error:
             self._metrics.redis_errors.labels("release").inc()
             log.warning("tasks not handed back, their leases will expire", reason=str(error))
         else:
             self._metrics.released.inc(released)
-            log.info("tasks handed back unstarted", tasks=released)
+            log.info("tasks handed back", tasks=released)
 
     def _unreachable(self, error: QueueError, *, failures: int) -> None:
         self._metrics.redis_errors.labels("claim").inc()

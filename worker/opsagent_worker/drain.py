@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from opsagent_worker.cancellation import CANCEL_AGAIN_SECONDS, cancel_until_done
 from opsagent_worker.consumer import Consumer
 
 log = structlog.get_logger()
@@ -38,22 +39,29 @@ async def drain(
     log.info("draining", running=consumer.busy, patience=patience)
     if await _finished_in_time(consumer, claim_loop, now=now, patience=patience):
         return
-    claim_loop.cancel()
+    await cancel_until_done([claim_loop])
     await interrupt(consumer)
 
 
 async def interrupt(consumer: Consumer) -> None:
     """Cancels what runs and hands it back, uncounted. Takes 8 s at most."""
     log.warning("tasks are interrupted and handed back", running=consumer.busy)
-    consumer.interrupt_all()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_CANCEL_SECONDS):
-            await consumer.idle()
+            await _interrupted(consumer)
             return
     log.error("tasks did not end when interrupted", running=consumer.busy)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_HAND_BACK_SECONDS):
             await consumer.abandon()
+
+
+async def _interrupted(consumer: Consumer) -> None:
+    while consumer.busy:
+        consumer.interrupt_all()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_AGAIN_SECONDS):
+                await consumer.idle()
 
 
 async def _finished_in_time(

@@ -76,9 +76,10 @@ class LeaseKeeper:
             log.warning("leases could not be renewed", leases=len(held), reason=str(error))
             return False
         for running in held:
+            if self._held.get(running.lease.task_id) is not running:
+                continue  # reported while the renewal was under way, which takes the lease away as well
             if running.lease.task_id in lost:
                 self._interrupt(running, Interruption.LEASE_LOST)
-                self.remove(running)
             else:
                 running.deadline = asked + self._lease_seconds
         return True
@@ -98,8 +99,10 @@ class LeaseKeeper:
                 self._interrupt(running, Interruption.LEASE_EXPIRED)
 
     def _interrupt(self, running: RunningTask, why: Interruption) -> None:
-        if running.interruption is not None:
-            return
-        self._metrics.lost_leases.inc()
-        log.warning("lease lost, the task is stopped", task_id=running.lease.task_id, why=why.name)
+        if running.interruption is None:
+            self._metrics.lost_leases.inc()
+            log.warning(
+                "lease lost, the task is stopped", task_id=running.lease.task_id, why=why.name
+            )
+        # Again each time it is found still running: see RunningTask.interrupt.
         running.interrupt(why)

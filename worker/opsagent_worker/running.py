@@ -29,18 +29,21 @@ class RunningTask:
         return self.claim.lease
 
     def interrupt(self, why: Interruption) -> None:
-        """Cancels the handler, if it runs; the first reason stays. Reporting is never cancelled by this."""
+        """Cancels the handler, if it runs; the first reason stays. Reporting is never cancelled by this.
+
+        May be repeated while the handler runs on, and should be: a cancellation can get lost (see cancellation.py).
+        """
         if self.interruption is None:
             self.interruption = why
-            if self._handler is not None:
-                self._handler.cancel()
+        if self._handler is not None:
+            self._handler.cancel()
 
     def handler_started(self) -> None:
         """From here on the current asyncio task may be cancelled by an interruption."""
         self._handler = asyncio.current_task()
 
     def handler_ended(self) -> None:
-        """Takes back a cancellation, so that what follows (the report) runs undisturbed."""
+        """Takes cancellations back, so that what follows (the report) runs undisturbed."""
         task, self._handler = self._handler, None
-        if self.interruption is not None and task is not None:
+        while self.interruption is not None and task is not None and task.cancelling():
             task.uncancel()

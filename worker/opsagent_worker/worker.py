@@ -10,6 +10,7 @@ import structlog
 
 from opsagent_queue import Heartbeat, QueueError, TaskQueue, connect, now_iso
 from opsagent_worker.backoff import Backoff
+from opsagent_worker.cancellation import cancel_until_done
 from opsagent_worker.consumer import Claiming, Consumer
 from opsagent_worker.drain import StopSignals, drain, interrupt
 from opsagent_worker.events import EventPublisher
@@ -150,8 +151,7 @@ class WorkerParts:
                 now=self._signals.now,
                 patience=_seconds(self._settings.drain_timeout),
             )
-            for service in background:
-                service.cancel()
+            await cancel_until_done(background)
 
 
 def _runner(

@@ -195,6 +195,7 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drain, "_CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr(drain, "_HAND_BACK_SECONDS", 0.2)
     running, released = asyncio.Event(), asyncio.Event()
 
     async def handler(_context: TaskContext) -> Mapping[str, Any]:
