@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -77,8 +77,7 @@ class Pool:
 class RedisPools:
     """Pools by endpoint. Must be closed."""
 
-    def __init__(self, open_redis: Callable[..., Redis] = connect) -> None:
-        self._open = open_redis
+    def __init__(self) -> None:
         self._pools: dict[Endpoint, Pool] = {}
         # The TLS library wants certificates in files. Only public certificates are written.
         self._folder = tempfile.TemporaryDirectory(prefix="opsagent-ca-")
@@ -91,7 +90,7 @@ class RedisPools:
         """
         pool = self._pools.get(endpoint)
         if pool is None:
-            redis = self._open(
+            redis = connect(
                 endpoint.url,
                 ca_file=self._ca_file(endpoint.ca_pem),
                 allow_insecure_tls=endpoint.allow_insecure_tls,
@@ -103,9 +102,12 @@ class RedisPools:
         pool.used_at = asyncio.get_running_loop().time()
         return pool
 
-    async def close_unused(self) -> None:
-        """Close pools of objects that are gone or whose URL has changed."""
-        oldest = asyncio.get_running_loop().time() - UNUSED_AFTER
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    async def close_unused(self, *, seconds: float = UNUSED_AFTER) -> None:
+        """Close pools that nobody has asked for in this time: the objects are gone, or use others."""
+        oldest = asyncio.get_running_loop().time() - seconds
         for endpoint in [key for key, pool in self._pools.items() if pool.used_at < oldest]:
             await self._pools.pop(endpoint).redis.aclose()
 

@@ -1,0 +1,282 @@
+"""What the operator makes of a queue that it can read, and of one that it cannot."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from fixtures.redis import RedisServer
+from opsagent_operator.decide.observed import QueueState, Unreachable, Worker
+from opsagent_operator.kube.errors import Forbidden, NotFound
+from opsagent_operator.observe import convert
+from opsagent_operator.observe.cluster import Key
+from opsagent_operator.observe.queue import Queues
+from opsagent_operator.observe.redis_pools import RedisPools
+from opsagent_operator.observe.secrets import SecretCache
+from opsagent_queue import Heartbeat, Task, TaskQueue, connect
+
+pytestmark = pytest.mark.integration
+
+
+@dataclass
+class Observer:
+    """Queues whose Secrets are the test's."""
+
+    secrets: dict[str, Mapping[str, str] | Exception] = field(default_factory=dict)
+    reads: int = 0
+    pools: RedisPools = field(default_factory=RedisPools)
+
+    def __post_init__(self) -> None:
+        self.queues = Queues(pools=self.pools, secrets=SecretCache(self._read))
+
+    async def observe(self, **redis: Any) -> QueueState | Unreachable:
+        return await self.queues.observe(worker(**redis))
+
+    async def reason(self, **redis: Any) -> tuple[str, str]:
+        found = await self.observe(**redis)
+        assert isinstance(found, Unreachable), found
+        return found.reason, found.message
+
+    async def _read(self, key: Key) -> Mapping[str, Any]:
+        self.reads += 1
+        secret = self.secrets.get(key.name, NotFound(key.name))
+        if isinstance(secret, Exception):
+            raise secret
+        return {
+            "data": {
+                name: base64.b64encode(value.encode()).decode() for name, value in secret.items()
+            }
+        }
+
+
+def worker(prefix: str = "orchestrator", **redis: Any) -> Worker:
+    reference = {"secretKeyRef": {"name": "redis", "key": "REDIS_URL"}}
+    spec = {
+        "version": "v1.0.0",
+        "image": {"repository": "example.com/worker"},
+        "queue": {"prefix": prefix, "redis": {"urlFrom": reference, **redis}},
+    }
+    metadata = {"namespace": "shop", "name": "ops-agent", "uid": "1", "generation": 1}
+    return convert.worker({"metadata": metadata, "spec": spec})
+
+
+@pytest.fixture
+async def observer(redis_url: str) -> AsyncIterator[Observer]:
+    observer = Observer({"redis": {"REDIS_URL": redis_url}})
+    yield observer
+    await observer.pools.close()
+
+
+@pytest.fixture
+async def queue(redis_url: str) -> AsyncIterator[TaskQueue]:
+    client = connect(redis_url)
+    yield TaskQueue(client, worker="shop/ops-agent")
+    await client.aclose()
+
+
+def task() -> Task:
+    return Task.new(type="monitor", payload={"url": "http://x"}, assigned_to="ops")
+
+
+async def claim(queue: TaskQueue, count: int) -> Any:
+    return await queue.claim(
+        owner="pod-1", version="v1", count=count, lease_ms=60_000, token="a-token"
+    )
+
+
+async def test_a_queue_is_counted(observer: Observer, queue: TaskQueue) -> None:
+    for _ in range(5):
+        await queue.enqueue(task())
+    await queue.enqueue(Task.new(type="faq", payload={}, assigned_to="faq"))
+    await claim(queue, 2)
+    await queue.heartbeat("pod-1", Heartbeat(version="v1", slots=4, busy=2, draining=True))
+
+    found = await observer.observe()
+    assert isinstance(found, QueueState)
+    assert (found.pending, found.in_flight, found.foreign, found.dead) == (3, 2, 1, 0)
+    assert (found.busy_workers, found.draining_workers, found.paused) == (1, 1, False)
+    assert found.oldest_seconds is not None
+    assert found.oldest_seconds >= 0
+
+
+@pytest.mark.parametrize(("delay_ms", "pending", "delayed"), [(0, 1, 0), (60_000, 0, 1)])
+async def test_a_retry_that_is_due_counts_as_pending_though_no_worker_is_there_to_see_it(
+    observer: Observer, queue: TaskQueue, delay_ms: int, pending: int, delayed: int
+) -> None:
+    await queue.enqueue(task())
+    (claimed,) = (await claim(queue, 1)).claims
+    await queue.retry(claimed.lease, delay_ms=delay_ms, error="try again")
+    found = await observer.observe()
+    assert isinstance(found, QueueState)
+    assert (found.pending, found.delayed) == (pending, delayed)
+
+
+async def test_one_redis_is_one_pool_however_many_objects_use_it(observer: Observer) -> None:
+    for number in range(20):
+        body = {"namespace": "shop", "name": f"w-{number}", "uid": str(number), "generation": 1}
+        spec = worker().spec
+        assert not isinstance(spec, Unreachable)
+        found = await observer.queues.observe(
+            Worker(
+                namespace=str(body["namespace"]),
+                name=str(body["name"]),
+                uid=str(body["uid"]),
+                generation=1,
+                spec=spec,
+                status={},
+            )
+        )
+        assert isinstance(found, QueueState)
+    assert len(observer.pools) == 1
+    assert observer.reads == 1
+
+
+async def test_a_missing_secret_is_named_and_found_once_it_is_there(
+    observer: Observer, redis_url: str
+) -> None:
+    observer.secrets.clear()
+    reason, message = await observer.reason()
+    assert reason == "SecretNotFound"
+    assert "redis" in message
+    observer.secrets["redis"] = {"OTHER": "x"}
+    reason, message = await observer.reason()
+    assert reason == "SecretKeyMissing"
+    assert "REDIS_URL" in message
+    observer.secrets["redis"] = {"REDIS_URL": redis_url}
+    assert isinstance(await observer.observe(), QueueState)
+
+
+async def test_a_secret_that_may_not_be_read_is_told(observer: Observer) -> None:
+    observer.secrets["redis"] = Forbidden("secrets is forbidden")
+    reason, message = await observer.reason()
+    assert reason == "SecretForbidden"
+    assert "get" in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:hunter2@localhost",
+        "redis://:hunter2@",
+        "rediss://:hunter2@h?ssl_cert_reqs=none",
+        "redis://u:hunter2@h:port",
+    ],
+)
+async def test_an_unusable_url_is_explained_without_its_password(
+    observer: Observer, url: str
+) -> None:
+    observer.secrets["redis"] = {"REDIS_URL": url}
+    reason, message = await observer.reason()
+    assert reason == "InvalidURL"
+    assert "REDIS_URL" in message
+    assert "hunter2" not in message
+
+
+async def test_a_certificate_authority_that_is_none_is_told(observer: Observer) -> None:
+    observer.secrets["redis"] = {"REDIS_URL": "rediss://h", "ca": "no certificate"}
+    ca_from = {"secretKeyRef": {"name": "redis", "key": "ca"}}
+    reason, _ = await observer.reason(caFrom=ca_from)
+    assert reason == "InvalidURL"
+
+
+async def test_a_redis_that_is_away_is_told_and_read_again_when_it_is_back(
+    observer: Observer, redis_server: RedisServer
+) -> None:
+    assert isinstance(await observer.observe(), QueueState)
+    redis_server.kill()
+    reason, message = await observer.reason()
+    assert reason == "ConnectionFailed"
+    assert "Secret redis" in message
+    redis_server.start()
+    observer.secrets["redis"] = {"REDIS_URL": redis_server.url}
+    while not isinstance(await observer.observe(), QueueState):
+        pass
+
+
+async def test_a_dead_redis_is_tried_once_for_all_who_share_it(
+    observer: Observer, redis_server: RedisServer
+) -> None:
+    redis_server.kill()
+    await observer.reason()
+    attempts = 0
+
+    def count(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        writer.close()
+
+    async with await asyncio.start_server(count, "127.0.0.1", redis_server.port):
+        for _ in range(100):
+            await observer.reason()
+    assert attempts == 0
+
+
+async def test_a_changed_url_is_used_at_once_when_the_old_one_fails(
+    observer: Observer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    assert isinstance(await observer.observe(), QueueState)
+    other = RedisServer(tmp_path)
+    other.start()
+    try:
+        redis_server.kill()
+        observer.secrets["redis"] = {"REDIS_URL": other.url}
+        assert isinstance(await observer.observe(), QueueState)
+    finally:
+        other.stop()
+        redis_server.start()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis with a user that has a password, and one that may do nothing."""
+    server = RedisServer(tmp_path)
+    server.start()
+    with redis.Redis(port=server.port) as client:
+        client.acl_setuser("known", enabled=True, passwords=["+secret-word"], categories=["+@all"])
+        client.acl_setuser("guest", enabled=True, passwords=["+secret-word"], commands=["+client"])
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("login", ["known:wrong-word", "nobody:secret-word", "guest:secret-word"])
+async def test_refused_credentials_are_told_without_them(guarded: RedisServer, login: str) -> None:
+    observer = Observer(
+        {"redis": {"REDIS_URL": guarded.url.replace("redis://", f"redis://{login}@")}}
+    )
+    try:
+        reason, message = await observer.reason()
+    finally:
+        await observer.pools.close()
+    assert reason == "AuthenticationFailed"
+    assert "-word" not in message
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        (("SET", "orchestrator:tasks", "x"), "orchestrator:tasks"),
+        (("SET", "opsagent:{shop/ops-agent}:gate", "x"), "opsagent:{shop/ops-agent}:gate"),
+        (("LPUSH", "opsagent:{shop/ops-agent}:leases", "x"), "opsagent:{shop/ops-agent}:leases"),
+    ],
+)
+async def test_a_key_of_another_type_is_named(
+    observer: Observer, redis_url: str, command: tuple[str, ...], key: str
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command(*command)
+    reason, message = await observer.reason()
+    assert reason == "WrongType"
+    assert key in message
+
+
+async def test_pools_that_nobody_uses_are_closed(observer: Observer) -> None:
+    await observer.observe()
+    await observer.pools.close_unused(seconds=3600)
+    assert len(observer.pools) == 1
+    await observer.pools.close_unused(seconds=0)
+    assert len(observer.pools) == 0

@@ -1,0 +1,120 @@
+"""Watches are seen by the requests that they make."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from opsagent_operator.kube.client import DEPLOYMENTS
+from opsagent_operator.observe.cluster import WATCHED, ClusterCache
+from opsagent_operator.runtime.streams import SETTLE, Streams, Sweep
+
+Run = Callable[[Any], Any]
+
+
+class Server:
+    """Shows requests to the trace, as aiohttp would."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._trace = streams.trace()
+
+    async def request(self, path: str, *, status: int = 200, **query: str) -> None:
+        url = SimpleNamespace(path=path, query=query)
+        about: Any = SimpleNamespace(url=url, response=SimpleNamespace(status=status))
+        nobody: Any = None
+        await self._trace.on_request_start[0](nobody, SimpleNamespace(), about)
+        await self._trace.on_request_end[0](nobody, SimpleNamespace(), about)
+
+    async def watch(self, path: str, *, status: int = 200) -> None:
+        await self.request(path, status=status, watch="true")
+
+
+def path_of(resource: Any, namespace: str | None) -> str:
+    root = f"/apis/{resource.group}/{resource.version}" if resource.group else "/api/v1"
+    return f"{root}/{'namespaces/' + namespace + '/' if namespace else ''}{resource.plural}"
+
+
+@pytest.mark.parametrize("namespaces", [(), ("a", "b")])
+def test_the_operator_is_in_sync_when_every_watch_is_open(
+    run: Run, namespaces: tuple[str, ...]
+) -> None:
+    async def work() -> None:
+        streams = Streams(namespaces=namespaces, cache=ClusterCache())
+        server = Server(streams)
+        paths = [
+            path_of(resource, namespace)
+            for resource in WATCHED
+            for namespace in namespaces or (None,)
+        ]
+        for path in paths:
+            assert not streams.synced
+            assert len(streams.unsynced()) >= 1
+            await server.request(path)
+            await server.watch(path)
+        assert streams.synced
+        assert streams.unsynced() == []
+
+    run(work())
+
+
+def test_a_list_alone_or_a_refused_watch_is_not_in_sync(run: Run) -> None:
+    async def work() -> None:
+        streams = Streams(namespaces=(), cache=ClusterCache())
+        server = Server(streams)
+        for resource in WATCHED:
+            await server.request(path_of(resource, None))
+            await server.watch(path_of(resource, None), status=403)
+        assert not streams.synced
+
+    run(work())
+
+
+def test_a_watch_without_requests_is_silent_and_one_that_is_refused_is_not(run: Run) -> None:
+    async def work() -> None:
+        streams = Streams(namespaces=(), cache=ClusterCache())
+        server = Server(streams)
+        for _ in range(10):
+            await asyncio.sleep(20)
+            for resource in WATCHED:
+                if resource != DEPLOYMENTS:
+                    await server.watch(path_of(resource, None), status=503)
+        assert streams.silent(150) == ["deployments/*"]
+        streams.give_time()
+        assert streams.silent(150) == []
+
+    run(work())
+
+
+def test_a_list_is_swept_once_when_it_has_settled(run: Run) -> None:
+    async def work() -> None:
+        cache = ClusterCache()
+        streams = Streams(namespaces=(), cache=cache)
+        server = Server(streams)
+        path = path_of(DEPLOYMENTS, None)
+        await server.request(path)
+        await asyncio.sleep(2 * SETTLE)
+        assert list(streams.sweeps()) == []  # its watch is not open: perhaps it is still being read
+        await server.watch(path)
+        assert list(streams.sweeps()) == []
+        await asyncio.sleep(SETTLE)
+        assert list(streams.sweeps()) == [Sweep(DEPLOYMENTS, None, 1)]
+        assert list(streams.sweeps()) == []
+        await server.watch(path)
+        await asyncio.sleep(2 * SETTLE)
+        assert list(streams.sweeps()) == []
+
+    run(work())
+
+
+def test_requests_that_are_no_watch_of_ours_are_nobodys(run: Run) -> None:
+    async def work() -> None:
+        streams = Streams(namespaces=("a",), cache=ClusterCache())
+        server = Server(streams)
+        await asyncio.sleep(100)
+        for path in ("/apis", "/apis/apps/v1", "/api/v1/namespaces/other/pods", "/api/v1/pods"):
+            await server.watch(path)
+        assert len(streams.silent(50)) == len(WATCHED)
+
+    run(work())
