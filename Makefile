@@ -7,6 +7,9 @@ SHELL := /bin/bash
 # What is built or downloaded once lives here, keyed by version and shared by all clones.
 export OPSAGENT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/opsagent
 
+# Tools that only this repository uses, such as `python -m demo`.
+export PYTHONPATH := $(CURDIR)/hack
+
 # uv brings the Python packages. When it is not on the PATH, a copy of its own goes into the cache.
 UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv),$(OPSAGENT_CACHE)/uv-$(UV_VERSION)/bin/uv)
@@ -26,9 +29,12 @@ setup: | $(UV) ## Install the Python packages into .venv
 
 ## --- See it run -------------------------------------------------------------
 
-.PHONY: demo demo-down
+.PHONY: demo demo-tasks demo-down
 demo: setup ## A real cluster, a real operator, real tasks
 	@$(RUN) python -m demo
+
+demo-tasks: setup ## Sixty more tasks for the demo
+	@$(RUN) python -m demo enqueue
 
 demo-down: setup ## Remove the demo and its cluster
 	@$(RUN) python -m demo down
