@@ -20,6 +20,9 @@ class ApiError(Exception):
     """The API server answered with an error; the text holds status and body."""
 
 
+_NO_ANSWER = (OSError, http.client.HTTPException, ApiError)
+
+
 @dataclass(frozen=True)
 class ApiServer:
     """An API server at `url`, spoken to with the administrator's certificate of `pki`."""
@@ -31,9 +34,16 @@ class ApiServer:
         """True once every start-up hook is through."""
         try:
             self._call("GET", "/readyz")
-        except (OSError, http.client.HTTPException, ApiError):
+        except _NO_ANSWER:
             return False
         return True
+
+    def has_ready_node(self) -> bool:
+        """Whether the API answers and knows a node that is ready."""
+        try:
+            return self.ready_nodes() > 0
+        except _NO_ANSWER:
+            return False
 
     def get(self, path: str) -> Any:
         """The object at `path`, or None if there is none."""

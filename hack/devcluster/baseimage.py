@@ -91,7 +91,13 @@ def _make(folder: Path) -> None:
 
 
 def _debootstrap(program: Path, root: Path) -> None:
-    command = [program, "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root]
+    command = [
+        str(program),
+        "--variant=minbase",
+        f"--include={','.join(PACKAGES)}",
+        SUITE,
+        str(root),
+    ]
     began = reported = time.monotonic()
     line = ""
     with subprocess.Popen(
@@ -107,5 +113,5 @@ def _debootstrap(program: Path, root: Path) -> None:
 
 def _pack(root: Path, tar: Path, *, without: Iterable[str]) -> None:
     excluded = [f"--exclude={pattern}" for pattern in without]
-    command = ["tar", "--numeric-owner", *excluded, "-C", root, "-cf", tar, "."]
+    command = ["tar", "--numeric-owner", *excluded, "-C", str(root), "-cf", str(tar), "."]
     subprocess.run(command, check=True)

@@ -1,6 +1,7 @@
 """Brings a cluster up and takes it down again, from whatever state it was left in."""
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import assert_never
 
 from devcluster import light, node
 from devcluster.apiserver import ApiServer
-from devcluster.cache import cache_root, locked
-from devcluster.instance import Instance
+from devcluster.cache import locked
+from devcluster.failure import ClusterError
+from devcluster.instance import Instance, state_root
 from devcluster.pki import Pki
 from devcluster.progress import say
 from devcluster.roster import Roster
@@ -50,6 +52,7 @@ class Cluster:
 
     def up(self) -> None:
         """Return with the cluster running: at once if it is, cleaned up and started if not."""
+        self._expect_permission()
         with self._locked():
             if self.status().ready:
                 say(f"{self.instance.name} is up already")
@@ -66,11 +69,14 @@ class Cluster:
                     record = {"server": started.api.url, "registry": started.files.registry}
                 case _:
                     assert_never(self.mode)
-            self._record.write_text(json.dumps(record))
+            draft = self._record.with_suffix(".draft")
+            draft.write_text(json.dumps(record))
+            draft.rename(self._record)
             say(f"{self.instance.name} is up: {record['server']}")
 
     def down(self) -> None:
         """Return with nothing of the cluster left on the machine."""
+        self._expect_permission()
         with self._locked():
             found = tear_down(self.instance)
         say(f"{self.instance.name} is {'gone' if found else 'not there'}")
@@ -87,8 +93,15 @@ class Cluster:
             server=record["server"],
             registry=record.get("registry"),
             processes=alive,
-            ready=all(alive.values()) and api.ready() and api.ready_nodes() > 0,
+            ready=all(alive.values()) and api.ready() and api.has_ready_node(),
         )
+
+    def _expect_permission(self) -> None:
+        if self.mode is Mode.NODE and os.geteuid() != 0:
+            raise ClusterError(
+                "A local node needs root (it makes namespaces, mounts and network links): "
+                "use `sudo -E`, or start Docker and use PROVIDER=kind."
+            )
 
     @property
     def _record(self) -> Path:
@@ -97,6 +110,6 @@ class Cluster:
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(
-            cache_root() / "locks" / self.instance.name,
+            state_root() / f".{self.instance.name}.lock",
             waiting=f"another command works on {self.instance.name}; waiting for it",
         )

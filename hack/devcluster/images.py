@@ -64,6 +64,12 @@ class ImageBuilder(ABC):
 class Buildah(ImageBuilder):
     """Needs root but no engine. Its images and layers lie in the cache."""
 
+    def __init__(self) -> None:
+        if os.geteuid() != 0:
+            raise ClusterError(
+                "Without Docker, images are built as root: use `sudo -E`, or start Docker."
+            )
+
     def push(self, image: str, reference: str) -> None:
         # As it is: to compress for a registry on the same machine takes longer than to send it.
         how = ("--quiet", "--tls-verify=false", "--disable-compression")
@@ -107,8 +113,6 @@ class Buildah(ImageBuilder):
 
     @cached_property
     def _command(self) -> list[str]:
-        if os.geteuid() != 0:
-            raise ClusterError("Without Docker, images are built as root: use `sudo -E`.")
         program = debian.ensure(["buildah"])["buildah"]
         store = cache_root() / "images"
         store.mkdir(parents=True, exist_ok=True)

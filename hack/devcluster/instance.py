@@ -25,8 +25,9 @@ def state_root() -> Path:
 
 
 def checkout_id() -> str:
-    """Eight hex digits that tell this clone from another on the same machine."""
-    return hashlib.sha256(str(HACK.parent.resolve()).encode()).hexdigest()[:8]
+    """Eight hex digits that tell this clone (and its $OPSAGENT_STATE) from another."""
+    clone = f"{HACK.parent.resolve()}{os.environ.get('OPSAGENT_STATE', '')}"
+    return hashlib.sha256(clone.encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -78,4 +79,5 @@ class Instance:
         return self._digest()[0]
 
     def _digest(self) -> bytes:
-        return hashlib.sha256(self.name.encode()).digest()
+        """Of the folder, not of the name: two users of one clone have two."""
+        return hashlib.sha256(os.fsencode(self.state)).digest()
