@@ -1,5 +1,6 @@
 """The operator while the API server, or the way to it, is broken; and when it is killed itself."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from devcluster.provider import LocalProvider
 from devcluster.roster import Roster
 from integration.operator.proxy import ApiProxy
 from integration.operator.world import World, eventually
+from opsagent_operator.runtime import watches
+from opsagent_operator.runtime.main import Operator
+from opsagent_operator.runtime.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -156,3 +160,36 @@ def with_server_killed(cluster: LocalProvider, meanwhile: Callable[[], None]) ->
     finally:
         roster.remember(name, processes.spawn(command, log=roster.log(name)))
         eventually(cluster.ready, seconds=60)
+
+
+async def test_a_watch_that_has_ended_without_a_word_is_noticed_and_started_anew(
+    idle_world: World, definition: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(definition.kubeconfig))
+    monkeypatch.setattr(watches, "GRACE", 0.5)
+    settings = Settings(
+        watch_namespaces=(idle_world.namespace,),
+        http_host="127.0.0.1",
+        http_port=0,
+        watch_timeout=1,
+    )
+    operator = Operator(settings)
+    running = asyncio.create_task(operator.run())
+    try:
+        await until(lambda: operator.streams.synced)
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("watcher for deployments"):
+                task.cancel()
+        restarts = "opsagent_operator_watch_restarts_total"
+        await until(lambda: operator.metrics.registry.get_sample_value(restarts) == 1)
+        begun = asyncio.get_running_loop().time()
+        await until(lambda: not operator.streams.silent(asyncio.get_running_loop().time() - begun))
+    finally:
+        operator.stopping.set()
+        await running
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110 - nothing tells us
+            await asyncio.sleep(0.05)
