@@ -15,7 +15,9 @@ from opsagent_operator.api.crd import custom_resource_definition, to_yaml
 from opsagent_operator.api.reference import with_reference
 
 CRD_PATH: Final = Path("crds/opsagent.dev_opsagentworkers.yaml")
-CHART_CRD_PATH: Final = Path("helm/opsagent-operator/files") / CRD_PATH  # Helm reads its own folder only
+CHART_CRD_PATH: Final = (
+    Path("helm/opsagent-operator/files") / CRD_PATH
+)  # Helm reads its own folder only
 REFERENCE_PATH: Final = Path("docs/api.md")
 
 
@@ -43,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path])
     if check and stale:
-        sys.stderr.write(
-            "Out of date; run `make generate` and commit the result.\n"
-        )
+        sys.stderr.write("Out of date; run `make generate` and commit the result.\n")
         return 1
     return 0
 
