@@ -138,12 +138,6 @@ class ClusterCache:
         self._kinds[resource].listing += 1
         return self._kinds[resource].listing
 
-    def confirm(self, resource: Resource, key: Key) -> None:
-        """The API server has been asked for the object, and has it."""
-        kind = self._kinds[resource]
-        if (known := kind.entries.get(key)) is not None:
-            known.listing = kind.listing
-
     def unmentioned(
         self, resource: Resource, *, namespace: str | None, listing: int
     ) -> tuple[Key, ...]:
