@@ -5,6 +5,7 @@ Works with version 1, version 2 and the mix of both: it is made wherever a hiera
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from devcluster.failure import ClusterError
@@ -17,6 +18,7 @@ _POLL = 0.02
 def create(name: str) -> None:
     """Make the group `name` below the root of every hierarchy."""
     for root in _hierarchies():
+        _pass_controllers_on(root)
         (root / name).mkdir(exist_ok=True)
 
 
@@ -35,6 +37,16 @@ def delete(name: str) -> None:
 def exists(name: str) -> bool:
     """Whether any hierarchy has the group."""
     return any((root / name).exists() for root in _hierarchies())
+
+
+def _pass_controllers_on(root: Path) -> None:
+    """Version 2 gives a group the controllers that its parent passes on; the kubelet wants all."""
+    control = root / "cgroup.subtree_control"
+    if not control.exists():
+        return  # version 1: a hierarchy is its controllers
+    for controller in (root / "cgroup.controllers").read_text().split():
+        with suppress(OSError):  # not every controller can be passed on; the kubelet says which
+            control.write_text(f"+{controller}")
 
 
 def _remove(group: Path, deadline: float) -> None:

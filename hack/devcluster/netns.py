@@ -15,6 +15,8 @@ from devcluster.failure import ClusterError
 from devcluster.instance import Instance
 
 _NAMESPACES = Path("/run/netns")
+_NARROW = 16
+"""Bits of a route's prefix from which on it is somebody's network, not a way to many."""
 # One for the whole machine, wherever state and cache are kept: routes are the machine's.
 _LOCK = Path("/run/lock/opsagent-devcluster-subnet")
 
@@ -57,9 +59,13 @@ class Subnets:
         return str(self.services[10])
 
     def free(self, routes: Iterable[ipaddress.IPv4Network]) -> bool:
-        """Whether none of `routes` leads to, or into, one of the three."""
+        """Whether none of `routes` leads into one of the three, or to little more than it.
+
+        A route for very much (a VPN's 10.0.0.0/8) does not count: ours go before it.
+        """
         ours = (self.nodes, self.pods, self.services)
-        return not any(mine.overlaps(taken) for mine in ours for taken in routes)
+        narrow = [taken for taken in routes if taken.prefixlen >= _NARROW]
+        return not any(mine.overlaps(taken) for mine in ours for taken in narrow)
 
 
 def create(instance: Instance) -> Subnets:

@@ -84,7 +84,7 @@ def traces(instance: Instance) -> set[str]:
     for folder in ("/run/containerd", "/var/lib/kubelet", "/var/lib/cni", "/var/log/pods"):
         found |= {f"file {file}" for file in Path(folder).rglob("*")}
     others = re.compile(
-        rf"(opsagent-dev/|opsagent-)(?!{instance.name})[0-9a-f]{{8}}-"
+        rf"(opsagent-dev/\.?|opsagent-)(?!{instance.name})[0-9a-f]{{8}}-"
         rf"|\boa(?!{instance.link[2:]})[0-9a-f]{{12}}\b|/opsagent/images/"
     )
     return {trace for trace in found if not others.search(trace)}

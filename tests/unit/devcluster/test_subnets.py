@@ -19,7 +19,11 @@ def test_a_route_into_or_over_one_of_them_takes_the_subnet() -> None:
     subnets = Subnets(7)
     assert subnets.free([IPv4Network("10.200.8.0/24"), IPv4Network("192.168.0.0/16")])
     assert not subnets.free([IPv4Network("10.202.7.10/32")])
-    assert not subnets.free([IPv4Network("10.0.0.0/8")])
+    assert not subnets.free([IPv4Network("10.200.0.0/16")])
+
+
+def test_a_route_to_very_much_takes_no_subnet() -> None:
+    assert Subnets(7).free([IPv4Network("10.0.0.0/8"), IPv4Network("0.0.0.0/0")])
 
 
 def test_the_addresses_are_those_that_kubernetes_expects() -> None:
