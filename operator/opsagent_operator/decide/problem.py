@@ -29,6 +29,7 @@ CONFIGURATION_REASONS = frozenset(
     {
         "AuthenticationFailed",
         "InvalidURL",
+        "SecretForbidden",
         "SecretKeyMissing",
         "SecretNotFound",
         "WrongType",

@@ -1,12 +1,15 @@
 """What `kubectl describe oaw` tells, and when it changes."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fixtures.world import START, UNREACHABLE, V1, V2, World, make_queue
+from opsagent_operator.decide import conditions as conditions_module
 from opsagent_operator.decide.observed import DeploymentState, Observed, PodState
 from opsagent_operator.decide.reconcile import decide
 
@@ -230,3 +233,20 @@ def test_the_first_failure_of_a_release_is_in_its_history() -> None:
     phases = {entry["version"]: entry["phase"] for entry in world.status["release"]["history"]}
     assert phases == {V1: "Current", V2: "Failed"}
     assert world.status["release"]["target"]["version"] == V2
+
+
+def test_every_reason_stands_in_the_reference() -> None:
+    reference = (Path(__file__).parents[3] / "docs/status.md").read_text()
+    package = Path(conditions_module.__file__).parents[1]
+    sources = [*(package / "decide").glob("*.py"), package / "observe/queue.py"]
+    code = "\n".join(source.read_text() for source in sources)
+    patterns = [
+        r'reason="(\w+)"',
+        r'Answer\(\s*"(?:True|False)",\s*"(\w+)"',
+        r'_normal\(\s*"(\w+)"',
+        r'_step\([^)"]*"(\w+)"',
+        r'brake = "(\w+)"',
+    ]
+    reasons = {found for pattern in patterns for found in re.findall(pattern, code)}
+    assert len(reasons) > 30
+    assert {reason for reason in reasons if f"`{reason}`" not in reference} == set()
