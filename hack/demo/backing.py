@@ -89,20 +89,18 @@ class Backing:
 
     def journal(self) -> list[Mapping[str, Any]]:
         """What the sandbox has seen, oldest first."""
-        found: list[Mapping[str, Any]] = json.loads(
-            self.provider.client.run("get", "--raw", self._proxy("journal"))
-        )
+        found: list[Mapping[str, Any]] = json.loads(self._get("journal"))
         return found
 
     def open_gate(self, name: str) -> None:
         """Let every request go on that is held at this gate, now and later."""
-        self.provider.client.run(
-            "create", "--raw", self._proxy(f"gates/{name}"), "-f", "-", stdin="{}"
-        )
+        self._get(f"open/{name}")
 
-    def _proxy(self, path: str) -> str:
-        service = f"sandbox:{SANDBOX_PORT}"
-        return f"/api/v1/namespaces/{self.namespace}/services/{service}/proxy/{path}"
+    def _get(self, path: str) -> str:
+        """What the sandbox answers, asked through the API server."""
+        service = f"services/sandbox:{SANDBOX_PORT}/proxy/{path}"
+        raw = f"--raw=/api/v1/namespaces/{self.namespace}/{service}"
+        return self.provider.client.run("get", raw)
 
     def _password(self) -> str | None:
         try:

@@ -8,7 +8,8 @@ It runs from the worker's image, so it knows the standard library alone. It answ
 - the Vercel API: the calls that deploy tasks make, with the states a build goes through;
 - a Slack webhook.
 
-`GET /journal` returns what happened as a list of objects; `POST /gates/G` opens a gate for ever.
+`/journal` returns what happened as a list of objects; `/open/G` opens gate G for ever. Both are GET, so
+that `kubectl get --raw` reaches them.
 """
 
 import json
@@ -89,6 +90,7 @@ class Handler(BaseHTTPRequestHandler):
             r"/status/(\d{3})": lambda _, code: self.answer({"status": code}, int(code)),
             r"/work": self.work,
             r"/hold": self.hold,
+            r"/open/([\w-]+)": self.open_gate,
             r"/journal": lambda _: self.answer(list(self.world.journal)),
             r"/v7/deployments": self.list_deployments,
             r"/v13/deployments/([\w.-]+)": self.get_deployment,
@@ -97,7 +99,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         routes: dict[str, Callable[..., None]] = {
-            r"/gates/([\w-]+)": self.open_gate,
             r"/v13/deployments": self.create_deployment,
             r"/slack/.+": self.slack,
         }
@@ -155,7 +156,6 @@ class Handler(BaseHTTPRequestHandler):
             return True
 
     def open_gate(self, _: Query, name: str) -> None:
-        self.body()  # read to its end: what is left of it would be taken for the next request
         self.world.gate(name).set()
         self.answer({"open": name})
 
