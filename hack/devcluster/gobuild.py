@@ -110,10 +110,10 @@ ETCD = Program(
     name="etcd",
     package="go.etcd.io/etcd/server/v3",
     module=ToolModule(folder="etcd", module="go.etcd.io/etcd/server/v3"),
-    seconds=25,
+    seconds=60,
 )
 KUBE_APISERVER = _of(_K8S, "k8s.io/kubernetes/cmd/kube-apiserver", 285)
-KUBE_CONTROLLER_MANAGER = _of(_K8S, "k8s.io/kubernetes/cmd/kube-controller-manager", 70)
+KUBE_CONTROLLER_MANAGER = _of(_K8S, "k8s.io/kubernetes/cmd/kube-controller-manager", 90)
 KUBE_SCHEDULER = _of(_K8S, "k8s.io/kubernetes/cmd/kube-scheduler", 10)
 KUBECTL = _of(_K8S, "k8s.io/kubernetes/cmd/kubectl", 25)
 KUBELET = _of(_K8S, "k8s.io/kubernetes/cmd/kubelet", 20)
@@ -127,7 +127,7 @@ KWOK = _of(ToolModule(folder="kwok", module="sigs.k8s.io/kwok"), "sigs.k8s.io/kw
 COREDNS = _of(
     ToolModule(folder="coredns", module="github.com/coredns/coredns"),
     "github.com/coredns/coredns",
-    90,
+    120,
 )
 HELM = _of(ToolModule(folder="helm", module="helm.sh/helm/v4"), "helm.sh/helm/v4/cmd/helm", 60)
 PAUSE = Program(
@@ -160,13 +160,16 @@ def build(programs: Iterable[Program]) -> Mapping[str, Path]:
     wanted = tuple(programs)
     missing = [program for program in wanted if not program.module.entry(program.name).exists()]
     for number, program in enumerate(missing, start=1):
-        minutes = max(1, round(program.seconds / 60))
         say(
             f"building {program.name} {program.module.version()} ({number}/{len(missing)}), "
-            f"about {minutes} min the first time"
+            f"about {_roughly(program.seconds)} the first time"
         )
         obtain(program.module.entry(program.name), partial(_compile, program))
     return {program.name: program.module.entry(program.name) for program in wanted}
+
+
+def _roughly(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 60 else f"{round(seconds / 60)} min"  # noqa: PLR2004 - a minute
 
 
 def go_command() -> str:
