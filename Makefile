@@ -55,7 +55,7 @@ run: setup ## Run the operator here against the current kubeconfig
 
 ## --- Change it --------------------------------------------------------------
 
-.PHONY: check format lint types contracts unit generated
+.PHONY: check format lint types contracts unit generated generate
 check: lint types contracts generated unit ## Format, lint, types, contracts, generated files, unit tests (< 1 min)
 
 format: setup ## Format the code and apply safe fixes
@@ -81,12 +81,17 @@ generated: setup ## Generated files are up to date
 generate: setup ## Write the generated files anew
 	@$(RUN) python -m opsagent_operator.api
 
-.PHONY: test integration e2e generate
-test: lint types contracts generated ## Everything: checks, unit, integration and end-to-end tests
+.PHONY: test integration e2e
+test: lint types contracts generated light-cluster node-cluster ## Everything: checks, unit, integration and end-to-end tests
 	@$(RUN) pytest
 
-integration: setup ## Tests with a real Redis and a real API server
+integration: setup light-cluster ## Tests with a real Redis and a real API server
 	@$(RUN) pytest tests/integration
 
-e2e: setup ## Tests with real pods
+e2e: setup node-cluster ## Tests with real pods
 	@$(RUN) pytest tests/e2e
+
+# What the clusters of the tests are made of is built before any test's time runs.
+.PHONY: light-cluster node-cluster
+light-cluster node-cluster: setup
+	@$(RUN) python -m devcluster build --mode $(@:-cluster=) > /dev/null
