@@ -17,7 +17,7 @@ RUN := $(UV) run --frozen
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
 
 $(OPSAGENT_CACHE)/uv-$(UV_VERSION)/bin/uv:
 	python3 -m venv $(OPSAGENT_CACHE)/uv-$(UV_VERSION)
