@@ -112,10 +112,10 @@ class Arena:
             }
         )
 
-    def create_resting_worker(self) -> None:
+    def create_resting_worker(self, **spec: Any) -> None:
         """Create the worker, and wait until it has proved itself and gone to rest."""
         self.create_secret()
-        self.create_worker()
+        self.create_worker(**spec)
         self.until_at_rest()
 
     def patch(self, **spec: Any) -> None:

@@ -90,7 +90,8 @@ def test_a_killed_redis_comes_back_with_every_task(arena: Arena) -> None:
     own.deploy(arena.stage.images.references)
     with own.redis() as redis:
         arena = Arena(stage=arena.stage, redis=redis, namespace=arena.namespace, backing=own)
-        arena.create_resting_worker()
+        # Longer than the outage: what a worker holds stays its own, and so nothing is begun twice.
+        arena.create_resting_worker(worker={**arena.spec["worker"], "lease": "30s"})
         arena.enqueue(*(arena.work(seconds=1) for _ in range(12)))
         arena.enqueue(*(arena.hold() for _ in range(CONCURRENCY)))
         arena.until(lambda: len(arena.tally().completed) >= 2, "some tasks to be done")
@@ -112,8 +113,8 @@ def test_a_killed_redis_comes_back_with_every_task(arena: Arena) -> None:
         arena.release()
         tally = arena.until_done()
         assert tally.completed == set(tasks)
-        extra = arena.journal("started").total() - len(tasks)
-        assert extra == arena.counted("rescued") + arena.counted("released")
+        assert set(arena.journal("started").values()) == {1}
+        assert arena.counted("rescued") == 0
         arena.until(
             lambda: arena.condition("QueueReachable")["status"] == "True", "the queue to be seen"
         )

@@ -58,17 +58,22 @@ def expect_no_children(arena: Arena) -> None:
     )
 
 
-@pytest.mark.usefixtures("operator_pod")
-def test_deleting_the_object_removes_all_it_had(arena: Arena) -> None:
+def test_deleting_the_object_removes_all_it_had_after_running_tasks_have_ended(
+    arena: Arena,
+) -> None:
     arena.create_resting_worker()
-    arena.enqueue(arena.work(seconds=1))
+    arena.enqueue(arena.work(seconds=2))
     arena.until_started(1)
     arena.run("delete", "oaw", NAME, "--timeout=30s")
     expect_no_children(arena)
+    assert arena.until_done().completed == set(arena.tasks)
 
 
 def test_deleting_the_object_needs_no_operator(arena: Arena, operator_pod: OperatorPod) -> None:
     arena.create_resting_worker()
+    arena.enqueue(arena.work(seconds=2))
+    arena.until_started(1)
     with operator_pod.away():
         arena.run("delete", "oaw", NAME, "--timeout=30s")
         expect_no_children(arena)
+    assert arena.until_done().completed == set(arena.tasks)
