@@ -19,7 +19,7 @@ NAMESPACE = "api"
 
 @pytest.fixture(scope="package")
 def api(light_cluster: ClusterProvider) -> Iterator[Api]:
-    """A namespace with the definition installed; the cluster is left without both, for suites that install it."""
+    """A namespace with the definition installed."""
     kubectl = light_cluster.client
     kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITION))
     kubectl.run("wait", "--for=condition=Established", f"crd/{PLURAL}.{GROUP}")
@@ -27,7 +27,6 @@ def api(light_cluster: ClusterProvider) -> Iterator[Api]:
     kubectl.run("create", "namespace", NAMESPACE)
     with new_client_from_config(str(light_cluster.kubeconfig)) as connection:  # type: ignore[no-untyped-call] # ships half its types
         yield Api(kubectl=kubectl, objects=CustomObjectsApi(connection), namespace=NAMESPACE)
-    kubectl.run("delete", "-f", str(DEFINITION))
     kubectl.run("delete", "namespace", NAMESPACE)
 
 

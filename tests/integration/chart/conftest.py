@@ -8,6 +8,7 @@ import pytest
 from devcluster.kubectl import Kubectl
 from devcluster.provider import ClusterProvider
 from fixtures.chart import NAMESPACE, Chart, Release
+from opsagent_operator.api.v1alpha1 import GROUP, PLURAL
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,11 @@ def release_namespace(kubectl: Kubectl) -> Iterator[str]:
 
 @pytest.fixture
 def release(chart: Chart, kubectl: Kubectl, release_namespace: str) -> Iterator[Release]:
-    """A release that is not installed yet; what the test leaves installed is removed."""
+    """A release that is not installed yet; what the test leaves installed is removed.
+
+    Nor is the definition there: Helm does not take over one that another suite has applied.
+    """
+    kubectl.run("delete", "crd", f"{PLURAL}.{GROUP}", "--ignore-not-found")
     on_cluster = replace(chart, kubeconfig=kubectl.kubeconfig)
     release = Release(chart=on_cluster, namespace=release_namespace)
     yield release
