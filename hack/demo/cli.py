@@ -3,6 +3,7 @@
 import sys
 
 from cyclopts import App
+from redis import RedisError
 from rich.console import Console
 
 from demo import closing
@@ -57,6 +58,9 @@ def main() -> None:
         sys.exit(app())
     except (ClusterError, DemoError) as error:
         print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except RedisError as error:
+        print(f"Error: the demo's Redis does not answer any more: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("Stopped; the cluster goes on. `make demo-down` removes it.", file=sys.stderr)

@@ -100,7 +100,7 @@ class Announcements:
 
     @classmethod
     def of(cls, redis: "Redis", keys: Keys) -> "Announcements":
-        pubsub = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # not annotated there
+        pubsub = redis.pubsub()  # type: ignore[no-untyped-call] # not annotated there
         _, every_event = keys.channels("any")
         pubsub.subscribe(every_event)
         return cls(pubsub)
@@ -108,10 +108,13 @@ class Announcements:
     def read(self) -> None:
         """Take in what has been announced since the last time; does not wait."""
         while (message := self.pubsub.get_message(timeout=0.0)) is not None:
-            event = json.loads(message["data"])
-            kind, task_id = event["event_type"], event["task_id"]
-            if kind == "task.started":
-                self.started[task_id] += 1
-                self.first_start = self.first_start or datetime.fromisoformat(event["timestamp"])
-            elif kind in FINAL_EVENTS:
-                self.ended[task_id] += 1
+            if message["type"] == "message":
+                self._take(json.loads(message["data"]))
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        kind, task_id = event["event_type"], event["task_id"]
+        if kind == "task.started":
+            self.started[task_id] += 1
+            self.first_start = self.first_start or datetime.fromisoformat(event["timestamp"])
+        elif kind in FINAL_EVENTS:
+            self.ended[task_id] += 1

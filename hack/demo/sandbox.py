@@ -248,12 +248,16 @@ class Handler(BaseHTTPRequestHandler):
         """The journal is the log."""
 
 
-def main() -> None:
-    Handler.world = World()
-    ThreadingHTTPServer.daemon_threads = True
-    ThreadingHTTPServer.request_queue_size = 128
-    ThreadingHTTPServer(("", PORT), Handler).serve_forever()
+class Server(ThreadingHTTPServer):
+    """Answers each request in a thread of its own, on `port` of every interface (0: any port)."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int) -> None:
+        handler = type("HandlerOfOneWorld", (Handler,), {"world": World()})
+        super().__init__(("", port), handler)
 
 
 if __name__ == "__main__":
-    main()
+    Server(PORT).serve_forever()

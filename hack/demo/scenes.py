@@ -109,7 +109,8 @@ class Show:
             announcements.read()
             tally = take_stock(self.redis, self.keys, workload.ours)
             worker = self._look()
-            screen.show(Frame(worker=worker, tally=tally, foreign=len(workload.foreign)))
+            foreign = take_stock(self.redis, self.keys, workload.foreign)
+            screen.show(Frame(worker=worker, tally=tally, foreign=len(foreign.waiting)))
             if worker.ready > most:
                 most, most_at = worker.ready, now
             if tally.finished and done_at is None:
@@ -119,6 +120,7 @@ class Show:
             self._expect_progress(tally, worker, now=now, done_at=done_at)
             time.sleep(TICK)
 
+        announcements.read()
         foreign_after = fingerprint(self.redis, self.keys, workload.foreign)
         first = announcements.first_start
         return Summary(

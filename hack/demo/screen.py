@@ -98,7 +98,7 @@ class Picture:
         rows.add_row("running", f"{len(tally.running)}")
         rows.add_row("done", ProgressBar(total=total, completed=len(tally.final), width=40))
         rows.add_row("", f"{len(tally.completed)} completed, {len(tally.failed)} failed")
-        rows.add_row("of other agents", f"{frame.foreign} wait, untouched")
+        rows.add_row("of other agents", f"{frame.foreign} waiting")
         return Panel(
             Group(rows, Text(), *(Text(line, style="dim") for line in self.decisions)),
             title=f"ops-agent {worker.version}  {worker.reason}",

@@ -1,5 +1,6 @@
 """Sets everything up, from nothing or from whatever is there: cluster, images, backing, operator."""
 
+import json
 from dataclasses import dataclass
 
 from demo import images, manifests
@@ -29,6 +30,10 @@ class Stage:
             manifests.secret(WORKER, namespace=namespace, values=self.backing.credentials()),
             manifests.ops_agent(namespace=namespace, image=self.images.worker_image),
         )
+        # What somebody has played with since the last time is theirs, and would stay.
+        defaults = json.dumps({"spec": dict.fromkeys(("paused", "pin", "replicas"))})
+        patch = ("patch", "opsagentworker", WORKER, "--type=merge", "-p", defaults)
+        self.provider.client.run(*patch, "-n", namespace)
 
 
 def set_up(provider: ClusterProvider, *, namespace: str) -> Stage:
