@@ -178,5 +178,8 @@ def main() -> NoReturn:
     try:
         uvloop.run(_run(settings))
     except ConfigException as error:
-        sys.exit(f"opsagent-operator: no way to the API server: {error}")
+        sys.exit(
+            f"opsagent-operator: no way to the API server: {error}; point KUBECONFIG at a kubeconfig"
+            " with a current context (`make cluster-up` starts a cluster and prints where its own is)"
+        )
     sys.exit(0)
