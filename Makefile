@@ -91,7 +91,11 @@ integration: setup light-cluster ## Tests with a real Redis and a real API serve
 e2e: setup node-cluster ## Tests with real pods
 	@$(RUN) pytest tests/e2e
 
-# What the clusters of the tests are made of is built before any test's time runs.
+# What the tests stand on is built and installed before any test's time runs.
 .PHONY: light-cluster node-cluster
-light-cluster node-cluster: setup
-	@$(RUN) python -m devcluster build --mode $(@:-cluster=) > /dev/null
+light-cluster: setup
+	@$(RUN) python -m devcluster build --mode light > /dev/null
+
+node-cluster: setup
+	@$(RUN) python -m devcluster build --mode node > /dev/null
+	@$(RUN) python -m devcluster images > /dev/null

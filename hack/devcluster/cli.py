@@ -7,7 +7,7 @@ from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
-from devcluster import gobuild
+from devcluster import debian, gobuild
 from devcluster.cluster import Cluster, Mode
 from devcluster.failure import ClusterError
 from devcluster.images import OPERATOR, WORKER, image_builder
@@ -70,7 +70,9 @@ def kubeconfig(mode: Mode = Mode.NODE) -> None:
 
 @app.command
 def build(mode: Mode = Mode.NODE) -> None:
-    """Build the programs of a mode into the cache, without starting anything."""
+    """Build or install the programs of a mode, without starting anything."""
+    if mode is Mode.NODE:
+        debian.ensure(debian.NODE)
     for name, path in gobuild.build(gobuild.OF_MODE[mode]).items():
         print(f"{name}\t{path}")
 

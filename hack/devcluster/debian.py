@@ -20,6 +20,7 @@ PACKAGE_OF: Mapping[str, str] = {
     "mount": "mount",
     "buildah": "buildah",
     "debootstrap": "debootstrap",
+    "redis-server": "redis-server",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
 }
 """The package that holds each program we start."""
