@@ -70,7 +70,7 @@ for index = 1, #seen, 2 do
   elseif record.final then
     redis.call('ZREM', TASKS, id)
     redis.call('ZREM', DELAYED, id)
-    redis.call('DEL', HISTORY_PREFIX .. id)
+    close_waiting(id)
     count('skipped')
   else
     candidates[#candidates + 1] = {id = id, score = score, order = tonumber(score), record = record}

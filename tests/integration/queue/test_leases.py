@@ -188,6 +188,23 @@ async def test_a_retry_sent_twice_counts_one_attempt(bench: Bench) -> None:
     assert again.lease.attempt == 2
 
 
+async def test_a_move_sent_twice_is_known_although_the_task_was_cancelled_and_skipped_meanwhile(
+    bench: Bench,
+) -> None:
+    claim = await bench.claim_one()
+    record = bench.queue.keys.record(claim.task.task_id)
+    assert await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    await bench.client.hset(record, mapping={"status": "cancelled"})
+    assert (await bench.claim()).claims == ()
+
+    assert await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    assert await bench.queue.counters() == {"skipped": 1}
+
+    history = bench.queue.keys.history(claim.task.task_id)
+    assert set(await bench.client.hkeys(history)) == {"settled"}
+    assert 0 < await bench.client.pttl(history) <= 5 * 60 * 1000
+
+
 async def test_a_late_retry_is_counted(bench: Bench) -> None:
     claim = await bench.claim_one()
     await bench.expire(claim.lease)

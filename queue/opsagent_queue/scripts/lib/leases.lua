@@ -38,6 +38,13 @@ local function close_history(id, fence, verb)
   end
 end
 
+-- The same for a task that ended while it waited: how its last lease was given back stays known.
+local function close_waiting(id)
+  local key = HISTORY_PREFIX .. id
+  redis.call('HDEL', key, 'retries', 'crashes', 'score', 'versions')
+  redis.call('PEXPIRE', key, SETTLED_TTL_MS)
+end
+
 local function versions_tried(id, version)
   local versions = redis.call('HGET', HISTORY_PREFIX .. id, 'versions')
   if not versions then return version end
