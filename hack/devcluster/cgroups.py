@@ -39,6 +39,16 @@ def exists(name: str) -> bool:
     return any((root / name).exists() for root in _hierarchies())
 
 
+def members(name: str) -> set[int]:
+    """Numbers of the processes in the group and in those below it."""
+    found = set[int]()
+    for root in _hierarchies():
+        for group in (root / name).rglob("cgroup.procs"):
+            with suppress(OSError):  # the group may go while it is read
+                found |= {int(pid) for pid in group.read_text().split()}
+    return found
+
+
 def _pass_controllers_on(root: Path) -> None:
     """Version 2 gives a group the controllers that its parent passes on; the kubelet wants all."""
     control = root / "cgroup.subtree_control"

@@ -29,19 +29,24 @@ def tear_down(instance: Instance) -> bool:
 
 
 def _end_processes(instance: Instance) -> bool:
-    """End those we know, then those in the namespace, then those that name our folder.
+    """End those we know, those in the namespace and the pods', then those that name our folder.
 
-    The node's first process is in the namespace; the kernel ends the rest of the node with it.
+    All are looked for before the first is ended: the kernel ends the rest of a node with its first
+    process, and one that is just ending has no namespace any more to be found by, and to be waited for.
     """
     known = Roster(state=instance.state).processes().values()
     found = any(process.alive() for process in known)
-    processes.end(known, grace=0)
     inode = netns.inode(instance)
     inside = processes.of_network_namespace(inode) if inode is not None else []
-    processes.end(inside, grace=0)
+    pods = [
+        process
+        for pid in cgroups.members(instance.label)
+        if (process := processes.Process.running(pid)) is not None
+    ]
+    processes.end([*known, *inside, *pods], grace=0)
     strays = processes.of_folder(instance.state)
     processes.end(strays, grace=0)
-    return found or bool(inside or strays)
+    return found or bool(inside or pods or strays)
 
 
 def _unmount_below(folder: Path) -> None:
