@@ -13,16 +13,20 @@ from opsagent_queue.errors import (
 )
 from opsagent_queue.keys import Keys
 from opsagent_queue.model import (
+    Cancellation,
     Claim,
     ClaimResult,
     FinalStatus,
+    Finished,
     Heartbeat,
     Lease,
     Reaped,
+    Renewed,
+    Retried,
     Snapshot,
 )
 from opsagent_queue.task_queue import DEFAULT_RESULT_TTL_MS, MAX_CRASHES, TaskQueue
-from opsagent_queue.wakeups import Wakeup, Wakeups
+from opsagent_queue.wakeups import Cancelled, Created, Subscribed, Wakeup, Wakeups, Woken
 from opsagent_queue.wire import (
     Event,
     EventPriority,
@@ -40,13 +44,17 @@ from opsagent_queue.wire import (
 __all__ = [
     "DEFAULT_RESULT_TTL_MS",
     "MAX_CRASHES",
+    "Cancellation",
+    "Cancelled",
     "Claim",
     "ClaimResult",
     "ConfigurationError",
+    "Created",
     "Event",
     "EventPriority",
     "EventType",
     "FinalStatus",
+    "Finished",
     "Heartbeat",
     "Keys",
     "Lease",
@@ -56,14 +64,18 @@ __all__ = [
     "QueueRefusedError",
     "QueueUnavailableError",
     "Reaped",
+    "Renewed",
+    "Retried",
     "Snapshot",
     "Source",
     "Status",
+    "Subscribed",
     "Task",
     "TaskQueue",
     "TaskType",
     "Wakeup",
     "Wakeups",
+    "Woken",
     "connect",
     "now_iso",
     "parse_time",

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,12 +12,15 @@ from opsagent_queue.connection import redis_errors
 from opsagent_queue.errors import ConfigurationError, MalformedTaskError, QueueError
 from opsagent_queue.keys import Keys
 from opsagent_queue.model import (
+    Cancellation,
     Claim,
     ClaimResult,
-    FinalStatus,
+    Finished,
     Heartbeat,
     Lease,
     Reaped,
+    Renewed,
+    Retried,
     Snapshot,
 )
 from opsagent_queue.scripts import Scripts
@@ -66,14 +69,24 @@ class TaskQueue:
         self._scripts = Scripts(redis, self.keys)
 
     async def claim(
-        self, *, owner: str, version: str, count: int, lease_ms: int, token: str
+        self,
+        *,
+        owner: str,
+        version: str,
+        count: int,
+        lease_ms: int,
+        token: str,
+        hints: Sequence[str] = (),  # noqa: ARG002 - every waiting task is looked at anyway
+        without: Collection[str] = (),
     ) -> ClaimResult:
         """Take up to `count` waiting tasks under leases of `lease_ms`.
 
         `owner` is the pod, `version` what it runs. `token` must be new for each claim and the same
         when that claim is sent again after an error: it then returns the batch already taken.
-        Due delayed tasks are promoted first. Order is priority, then `created_at` among the first
-        128 waiting tasks. Claiming is not starting: `task.started` is the worker's to publish.
+        `hints` are ids heard of by `task.created`, which are looked at first. `without` names task
+        types that are not to be handed out now. Due delayed tasks are promoted first. Order is
+        priority, then `created_at` among the first 128 waiting tasks. Claiming is not starting:
+        `task.started` is the worker's to publish.
 
         Other agents' tasks are stepped over, call by call, until the slots are full or the queue
         has been seen to its end. A record that is no task is failed here and not returned.
@@ -81,9 +94,9 @@ class TaskQueue:
         if count < 1 or lease_ms < 1:
             raise ValueError("count and lease_ms must be at least 1")
         claims: list[Claim] = []
-        paused, next_due_ms = False, None
+        paused, next_due_ms, at_end = False, None, False
         offset, anchor, page = 0, "", 0
-        while len(claims) < count:
+        while len(claims) < count and not (paused or at_end):
             try:
                 reply = await self._scripts.run(
                     "claim",
@@ -95,6 +108,8 @@ class TaskQueue:
                     offset,
                     anchor,
                     _SKIP_WINDOW if page else _WINDOW,
+                    len(without),
+                    *without,
                     *self.agents,
                 )
             except QueueError:
@@ -103,108 +118,104 @@ class TaskQueue:
                 raise
             paused, next_due_ms = bool(reply[0]), _optional(reply[1])
             at_end, offset, anchor = bool(reply[2]), int(reply[3]), str(reply[4])
-            for row in reply[5]:
-                claim = await self._decode(row, owner=owner, version=version)
-                if claim is not None:
-                    claims.append(claim)
-            if paused or at_end:
-                break
+            claims += await self._decode(reply[5], owner=owner, version=version)
             page += 1
-        return ClaimResult(claims=tuple(claims), paused=paused, next_due_ms=next_due_ms)
-
-    async def _decode(self, row: Sequence[Any], *, owner: str, version: str) -> Claim | None:
-        task_id, data, fence, attempt, crashes = row
-        lease = Lease(
-            task_id=task_id,
-            owner=owner,
-            fence=int(fence),
-            attempt=int(attempt),
-            crashes=int(crashes),
+        return ClaimResult(
+            claims=tuple(claims), paused=paused, next_due_ms=next_due_ms, more=not at_end
         )
-        try:
-            return Claim(task=Task.decode(data), lease=lease)
-        except MalformedTaskError as error:
-            await self.finish(
-                lease,
-                status="failed",
-                error=str(error),
-                error_class="MalformedTaskError",
-                seconds=0.0,
-                result_ttl_ms=DEFAULT_RESULT_TTL_MS,
-                version=version,
-            )
-            return None
 
-    async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> frozenset[str]:
-        """Extend these leases to `lease_ms` from now; returns the ids whose lease is lost.
+    async def _decode(
+        self, rows: Sequence[Sequence[Any]], *, owner: str, version: str
+    ) -> list[Claim]:
+        """Claims from the script's rows; what is no task is failed, with the reason."""
+        claims, malformed = [], []
+        for task_id, data, fence, attempt, crashes in rows:
+            lease = Lease(
+                task_id=task_id,
+                owner=owner,
+                fence=int(fence),
+                attempt=int(attempt),
+                crashes=int(crashes),
+            )
+            try:
+                claims.append(Claim(task=Task.decode(data), lease=lease, data=data))
+            except MalformedTaskError as error:
+                malformed.append(
+                    Finished(
+                        lease=lease,
+                        status="failed",
+                        seconds=0.0,
+                        error=str(error),
+                        error_class=type(error).__name__,
+                    )
+                )
+        await self.finish(malformed, version=version, result_ttl_ms=DEFAULT_RESULT_TTL_MS)
+        return claims
+
+    async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> Renewed:
+        """Extend these leases to `lease_ms` from now; tells which are lost, and which tasks cancelled.
 
         An expired lease that nobody has reaped yet is still held and can be renewed.
         """
-        if not leases:
-            return frozenset()
-        lost = await self._scripts.run("renew", lease_ms, *_flatten(leases))
-        return frozenset(lost)
+        lost, cancelled = (
+            await self._scripts.run("renew", lease_ms, *_flatten(leases)) if leases else ((), ())
+        )
+        return Renewed(lost=frozenset(lost), cancelled=frozenset(cancelled))
 
     async def finish(
-        self,
-        lease: Lease,
-        *,
-        status: FinalStatus,
-        result: Mapping[str, Any] | None = None,
-        error: str | None = None,
-        seconds: float,
-        error_class: str | None = None,
-        result_ttl_ms: int,
-        version: str,
-    ) -> bool:
-        """Record how a task ended, release its lease and publish `task.<status>`.
+        self, finished: Sequence[Finished], *, version: str, result_ttl_ms: int
+    ) -> tuple[bool, ...]:
+        """Record how tasks ended, release their leases and publish `task.<status>` of each.
 
-        `result` goes to `metadata.result`, `error` to `error`; `seconds` is how long the attempt
-        took. The record expires `result_ttl_ms` later. A failed task also joins the dead ones with
-        `error_class`. A task the orchestrator cancelled meanwhile stays cancelled: then only the
-        lease goes.
+        Records expire `result_ttl_ms` later. A failed task also joins the dead ones. A task that was
+        cancelled meanwhile stays cancelled and is published as such, whatever is reported.
 
-        False: the lease was lost. Nothing changed but the counter `late_finishes`.
-        Raises `ValueError` for a result that is not JSON.
+        Tells of each whether it was taken. False: its lease was lost, and nothing changed but the
+        counter `late_finishes`. Raises `ValueError` if any result is not JSON; then nothing is sent.
         """
-        payload = {
-            "status": status,
-            "attempt": lease.attempt,
-            "seconds": round(seconds, 3),
-            "version": version,
-            "error": error,
-            "error_class": error_class,
-        }
-        done = await self._scripts.run(
+        if not finished:
+            return ()
+        reply = await self._scripts.run(
             "finish",
-            *_flatten([lease]),
-            status,
-            "" if result is None else _json(dict(result)),
-            _json(error),
-            error or "",
-            error_class or "",
             result_ttl_ms,
-            _json(payload),
             str(uuid.uuid4()),
+            *(part for one in finished for part in _finish_arguments(one, version=version)),
         )
-        return bool(done)
+        return tuple(bool(done) for done in reply)
 
-    async def retry(self, lease: Lease, *, delay_ms: int, error: str) -> bool:
-        """End this attempt and try again in `delay_ms`; False if the lease was lost.
+    async def retry(
+        self,
+        retried: Sequence[Retried],
+        *,
+        version: str,  # noqa: ARG002 - statistics are kept per version
+    ) -> tuple[bool, ...]:
+        """End these attempts and try again after `delay_ms` each; `version` is what ran them.
 
-        `retry_count` grows by one. The task keeps its place by priority when it is due.
+        `retry_count` grows by one. A task keeps its place by priority when it is due. Tells of each
+        whether it was taken; False: its lease was lost, which is counted in `late_retries`.
         """
-        moved = await self._scripts.run("retry", *_flatten([lease]), max(0, delay_ms), _json(error))
-        return bool(moved)
+        if not retried:
+            return ()
+        reply = await self._scripts.run(
+            "retry",
+            str(uuid.uuid4()),
+            *(
+                part
+                for one in retried
+                for part in (*_flatten([one.lease]), max(0, one.delay_ms), _json(one.error))
+            ),
+        )
+        return tuple(bool(done) for done in reply)
 
     async def release(self, leases: Sequence[Lease]) -> int:
         """Hand tasks back that were not started or were interrupted; not counted as an attempt.
 
-        They wait again with their original score. Returns how many leases were still held.
+        They wait again with their original score. Returns how many leases were still held; the
+        others are counted in `late_releases`.
         """
         if not leases:
             return 0
-        return int(await self._scripts.run("release", *_flatten(leases)))
+        return int(await self._scripts.run("release", str(uuid.uuid4()), *_flatten(leases)))
 
     async def reap(self, *, limit: int = 100, result_ttl_ms: int = DEFAULT_RESULT_TTL_MS) -> Reaped:
         """Bring back tasks whose lease expired, promote due delayed ones, look after orphans.
@@ -246,33 +257,42 @@ class TaskQueue:
             },
         )
 
-    async def enqueue(self, task: Task) -> None:
-        """Add a task as the orchestrator does: record and queue entry, then `task.created`.
+    async def enqueue(self, task: Task) -> bool:
+        """Add a task as the orchestrator does: record, queue entry, `task.created`.
 
-        Not a script: this is the producer's given sequence of commands, the first two atomic.
+        False: there is a record of this id already; nothing changed, whatever that record says.
         """
-        with redis_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                await pipe.hset(
-                    self.keys.record(task.task_id),
-                    mapping={
-                        "data": task.encode(),
-                        "status": task.status,
-                        "created_at": task.created_at or "",
-                        "priority": task.priority,
-                    },
-                )
-                await pipe.persist(self.keys.record(task.task_id))
-                await pipe.zadd(self.keys.tasks, {task.task_id: score(task.priority)})
-                await pipe.execute()
-        await self.publish(Event.created(task))
+        added = await self._scripts.run(
+            "enqueue",
+            task.task_id,
+            task.encode(),
+            task.status,
+            task.created_at or "",
+            task.priority,
+            score(task.priority),
+            Event.created(task).encode(),
+        )
+        return bool(added)
 
-    async def publish(self, event: Event) -> None:
-        """Publish on the event type's channel and on the one literally named `*`."""
-        text = event.encode()
-        with redis_errors():
-            for channel in self.keys.channels(event.event_type):
-                await self._redis.publish(channel, text)
+    async def cancel(
+        self, task_id: str, *, result_ttl_ms: int = DEFAULT_RESULT_TTL_MS
+    ) -> Cancellation:
+        """Cancel a task of ours. One that waits ends here; one that runs is ended by its worker.
+
+        That worker is told at once (see `Wakeups`) and again at each renewal. Whoever ends the task
+        publishes `task.cancelled`. The record expires `result_ttl_ms` after its end.
+        """
+        reply: Cancellation = await self._scripts.run(
+            "cancel", task_id, result_ttl_ms, str(uuid.uuid4()), *self.agents
+        )
+        return reply
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Publish each on its event type's channel and on the one literally named `*`, in order."""
+        if events:
+            await self._scripts.run(
+                "publish", *(part for one in events for part in (one.event_type, one.encode()))
+            )
 
     async def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - the call reads as a sentence
         """Close or open the gate: while closed no claim hands out anything. Idempotent."""
@@ -300,6 +320,27 @@ class TaskQueue:
 
 def _flatten(leases: Sequence[Lease]) -> list[str | int]:
     return [part for lease in leases for part in (lease.task_id, lease.owner, lease.fence)]
+
+
+def _finish_arguments(one: Finished, *, version: str) -> tuple[str | int, ...]:
+    payload = {
+        "status": one.status,
+        "attempt": one.lease.attempt,
+        "seconds": round(one.seconds, 3),
+        "version": version,
+        "error": one.error,
+        "error_class": one.error_class,
+    }
+    return (
+        *_flatten([one.lease]),
+        one.status,
+        "" if one.result is None else _json(dict(one.result)),
+        _json(one.error),
+        one.error or "",
+        one.error_class or "",
+        "poisoned" if one.poison else "failed",
+        _json(payload),
+    )
 
 
 def _json(value: object) -> str:

@@ -8,8 +8,9 @@ import asyncio
 import logging
 import random
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Self
 
+import msgspec
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
@@ -21,7 +22,35 @@ from opsagent_queue.wire import EventType
 
 logger = logging.getLogger(__name__)
 
-Wakeup = Literal["subscribed", "message"]
+
+class Subscribed(msgspec.Struct, frozen=True):
+    """A subscription was made, or made again: what was published before it is not known."""
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A new task was announced, ours or another agent's."""
+
+    task_id: str
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """A task was cancelled: whoever runs it should stop."""
+
+    task_id: str
+
+
+class Woken(msgspec.Struct, frozen=True):
+    """Something may be claimable again: tasks came back, or the gate opened."""
+
+
+Wakeup = Subscribed | Created | Cancelled | Woken
+
+
+class _About(msgspec.Struct, frozen=True):
+    """As much of an event as is of interest here."""
+
+    task_id: str
+
 
 _PING_SECONDS: Final = 15.0
 _MAX_PAUSE_SECONDS: Final = 1.0
@@ -30,15 +59,16 @@ _MAX_PAUSE_SECONDS: Final = 1.0
 class Wakeups:
     """Wake-ups of one queue, to be entered with `async with` and read with `async for`.
 
-    Yields "subscribed" after each (re)subscription and "message" for each new task, opened gate or
-    task that came back. Never ends and never raises while Redis is away: the first attempt to
+    Yields `Subscribed` after each (re)subscription, then what it is told. Never ends and never raises while Redis is away: the first attempt to
     reconnect is made at once, later ones with jitter, at most a second apart. A connection that
     answers no PING for 15 s is taken for dead.
     """
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         pool = redis.connection_pool
-        self._channels = (keys.channels(EventType.TASK_CREATED)[0], keys.wake)
+        self._created = keys.channels(EventType.TASK_CREATED)[0]
+        self._cancelled = keys.channels(EventType.TASK_CANCELLED)[0]
+        self._channels = (self._created, self._cancelled, keys.wake)
         # A pool of its own: a subscriber must neither occupy a connection that commands need nor
         # wait through the retries that suit commands.
         self._pool = ConnectionPool(
@@ -73,9 +103,10 @@ class Wakeups:
             try:
                 if self._pubsub is None:
                     await self._subscribe()
-                    return "subscribed"
-                if await self._listen(self._pubsub):
-                    return "message"
+                    return Subscribed()
+                wakeup = await self._listen(self._pubsub)
+                if wakeup is not None:
+                    return wakeup
             except (RedisError, OSError) as error:
                 await self._drop()
                 await self._pause(error)
@@ -92,17 +123,29 @@ class Wakeups:
         self._asked = False
         self._failures = 0
 
-    async def _listen(self, pubsub: PubSub) -> bool:
-        """True when a message arrived; False when only the connection was looked after."""
+    async def _listen(self, pubsub: PubSub) -> Wakeup | None:
+        """What a message says; None when only the connection was looked after."""
         message = await pubsub.get_message(timeout=_PING_SECONDS)
         if message is not None:
             self._asked = False
-            return bool(message["type"] == "message")
+            if message["type"] != "message":
+                return None
+            return self._read(message["channel"], message["data"])
         if self._asked:
             raise TimeoutError("Redis did not answer a PING on the subscription")
         await pubsub.ping()
         self._asked = True
-        return False
+        return None
+
+    def _read(self, channel: str, text: str) -> Wakeup:
+        if channel not in {self._created, self._cancelled}:
+            verb, _, task_id = text.partition(" ")
+            return Cancelled(task_id) if verb == "cancelled" else Woken()
+        try:
+            task_id = msgspec.json.decode(text, type=_About).task_id
+        except (msgspec.DecodeError, UnicodeError):
+            return Woken()  # an announcement nobody can read is a reason to look, too
+        return Created(task_id) if channel == self._created else Cancelled(task_id)
 
     async def _drop(self) -> None:
         pubsub, self._pubsub = self._pubsub, None

@@ -36,7 +36,7 @@ class EventPublisher:
         )
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self._queue.publish(event)
+                await self._queue.publish([event])
         except (QueueError, TimeoutError) as error:
             self._metrics.dropped_events.labels(event_type).inc()
             log.warning("event dropped", event_type=event_type, reason=str(error))

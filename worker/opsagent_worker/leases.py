@@ -68,7 +68,7 @@ class LeaseKeeper:
         asked = self._clock()
         try:
             async with asyncio.timeout(self._patience(held, now=asked)):
-                lost = await self._queue.renew(
+                renewed = await self._queue.renew(
                     [running.lease for running in held], lease_ms=round(self._lease_seconds * 1000)
                 )
         except (QueueError, TimeoutError) as error:
@@ -78,7 +78,7 @@ class LeaseKeeper:
         for running in held:
             if self._held.get(running.lease.task_id) is not running:
                 continue  # reported while the renewal was under way, which takes the lease away as well
-            if running.lease.task_id in lost:
+            if running.lease.task_id in renewed.lost:
                 self._interrupt(running, Interruption.LEASE_LOST)
             else:
                 running.deadline = asked + self._lease_seconds

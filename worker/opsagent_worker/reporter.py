@@ -6,7 +6,7 @@ from typing import assert_never
 
 import structlog
 
-from opsagent_queue import Lease, QueueError, TaskQueue
+from opsagent_queue import Finished, Lease, QueueError, Retried, TaskQueue
 from opsagent_worker.backoff import Backoff
 from opsagent_worker.metrics import Metrics
 from opsagent_worker.outcome import Completed, Failed, HandBack, LeaseLost, Outcome, Retry
@@ -53,29 +53,34 @@ class Reporter:
     async def _send(self, lease: Lease, outcome: Outcome, *, seconds: float) -> bool:
         match outcome:
             case Completed(result):
-                return await self.queue.finish(
-                    lease,
-                    status="completed",
-                    result=result,
-                    seconds=seconds,
-                    result_ttl_ms=self.result_ttl_ms,
-                    version=self.version,
+                return await self._finish(
+                    Finished(lease=lease, status="completed", result=result, seconds=seconds)
                 )
             case Failed(error, error_class):
-                return await self.queue.finish(
-                    lease,
-                    status="failed",
-                    error=error,
-                    error_class=error_class,
-                    seconds=seconds,
-                    result_ttl_ms=self.result_ttl_ms,
-                    version=self.version,
+                return await self._finish(
+                    Finished(
+                        lease=lease,
+                        status="failed",
+                        error=error,
+                        error_class=error_class,
+                        seconds=seconds,
+                    )
                 )
             case Retry(error, _, delay):
-                return await self.queue.retry(lease, delay_ms=round(delay * 1000), error=error)
+                retried = Retried(
+                    lease=lease, delay_ms=round(delay * 1000), error=error, seconds=seconds
+                )
+                return all(await self.queue.retry([retried], version=self.version))
             case HandBack():
                 return await self.queue.release([lease]) == 1
             case LeaseLost():
                 return False
             case _:
                 assert_never(outcome)
+
+    async def _finish(self, finished: Finished) -> bool:
+        return all(
+            await self.queue.finish(
+                [finished], version=self.version, result_ttl_ms=self.result_ttl_ms
+            )
+        )

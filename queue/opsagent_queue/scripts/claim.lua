@@ -1,8 +1,9 @@
--- include: keys clock json records leases
+-- include: keys clock json records events leases
 -- Hand out waiting tasks under leases.
 --
 -- KEYS     the common vector (lib/keys.lua)
--- ARGV     owner, version, count, lease in ms, token, offset, anchor, window, agent…
+-- ARGV     owner, version, count, lease in ms, token, offset, anchor, window, number of types not to
+--          hand out, type…, agent…
 --          offset, anchor: where the previous call of this claim stopped (0 and '' at first);
 --          window: how many waiting tasks to look at; no agent: every task is ours
 -- returns  {paused 0|1, next due in ms or '', at end 0|1, offset, anchor,
@@ -17,7 +18,9 @@
 local owner, version, wanted, lease_ms, token = ARGV[1], ARGV[2], tonumber(ARGV[3]),
   tonumber(ARGV[4]), ARGV[5]
 local offset, anchor, window = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
-local agents = agents_from(9)
+local without = {}
+for index = 10, 9 + tonumber(ARGV[9]) do without[ARGV[index]] = true end
+local agents = agents_from(10 + tonumber(ARGV[9]))
 local batch = BATCH_PREFIX .. token
 
 local function row(id, record, fence)
@@ -72,6 +75,8 @@ for index = 1, #seen, 2 do
     redis.call('ZREM', DELAYED, id)
     close_waiting(id)
     count('skipped')
+  elseif without[record.doc.type] then
+    stayed, last = stayed + 1, id
   else
     candidates[#candidates + 1] = {id = id, score = score, order = tonumber(score), record = record}
   end

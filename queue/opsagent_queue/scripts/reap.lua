@@ -23,7 +23,7 @@ local function poison(id, claim, record, crashes)
   close_history(id, claim.fence)
   count('poisoned')
   dead = dead + 1
-  publish(string.format('%s%012x', string.sub(seed, 1, 24), dead), 'task.failed', 'high', id, record,
+  publish(next_event_id(seed), 'task.failed', 'high', id, record,
     string.format('{"status": "failed", "attempt": %d, "version": %s, "error": %s, "error_class": %s}',
       attempts, json_string(claim.version), json_string(reason), '"WorkerCrash"'))
 end
@@ -38,7 +38,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', ms(NOW_MS), 'LIM
   if record and not record.final and crashes >= max_crashes then
     poison(id, claim, record, crashes)
   elseif put_back(id, claim, nil, {'crashes', string.format('%d', crashes),
-      'versions', versions_tried(id, claim.version)}, {}) then
+      'versions', versions_tried(id, claim.version)}, {}, seed) then
     requeued = requeued + 1
     count('rescued')
   end

@@ -1,4 +1,4 @@
--- include: keys clock json records leases
+-- include: keys clock json records events leases
 -- Everything the operator needs to know, at one moment. Reads only: also runs under EVAL_RO.
 --
 -- KEYS     the common vector (lib/keys.lua)

@@ -9,7 +9,7 @@ from redis import Redis
 from demo.ledger import Announcements, fingerprint, take_stock
 from demo.producer import Order, Producer
 from fixtures.strict_reader import StrictTask
-from opsagent_queue import Claim, Event, Keys, Task, TaskQueue, connect
+from opsagent_queue import Claim, Event, Finished, Keys, Retried, Task, TaskQueue, connect
 
 pytestmark = pytest.mark.integration
 
@@ -58,7 +58,8 @@ async def test_every_task_is_found_in_the_one_place_where_it_is(
         done, broken, tried, running = (claim.task.task_id for claim in claimed.claims)
         await _finish(queue, claimed.claims[0], "")
         await _finish(queue, claimed.claims[1], "no such host")
-        await queue.retry(claimed.claims[2].lease, delay_ms=60_000, error="later")
+        later = Retried(lease=claimed.claims[2].lease, delay_ms=60_000, error="later")
+        assert await queue.retry([later], version="v1") == (True,)
     waiting, vanished = (task_id for task_id in ids if redis.zscore(KEYS.tasks, task_id))
     redis.zrem(KEYS.tasks, vanished)
 
@@ -76,14 +77,13 @@ async def test_every_task_is_found_in_the_one_place_where_it_is(
 
 
 async def _finish(queue: TaskQueue, claim: Claim, error: str) -> None:
-    assert await queue.finish(
-        claim.lease,
+    ended = Finished(
+        lease=claim.lease,
         status="failed" if error else "completed",
         error=error or None,
         seconds=0.1,
-        result_ttl_ms=60_000,
-        version="v1",
     )
+    assert await queue.finish([ended], version="v1", result_ttl_ms=60_000) == (True,)
 
 
 def test_a_task_is_touched_when_its_record_or_its_place_changes(redis: "Redis") -> None:

@@ -18,7 +18,7 @@ from opsagent_operator.observe.cluster import Key
 from opsagent_operator.observe.queue import Queues
 from opsagent_operator.observe.redis_pools import RedisPools
 from opsagent_operator.observe.secrets import SecretCache
-from opsagent_queue import Heartbeat, Task, TaskQueue, connect
+from opsagent_queue import Heartbeat, Retried, Task, TaskQueue, connect
 
 pytestmark = pytest.mark.integration
 
@@ -110,7 +110,8 @@ async def test_a_retry_that_is_due_counts_as_pending_though_no_worker_is_there_t
 ) -> None:
     await queue.enqueue(task())
     (claimed,) = (await claim(queue, 1)).claims
-    await queue.retry(claimed.lease, delay_ms=delay_ms, error="try again")
+    retried = Retried(lease=claimed.lease, delay_ms=delay_ms, error="try again")
+    await queue.retry([retried], version="v1")
     found = await observer.observe()
     assert isinstance(found, QueueState)
     assert (found.pending, found.delayed) == (pending, delayed)

@@ -1,36 +1,16 @@
 """Claiming: what is handed out, in which order, and what is stepped over or set aside."""
 
 import itertools
-from dataclasses import replace
 
 import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from fixtures.queue_bench import LONG_MS, Bench
-from opsagent_queue import Lease, Task, TaskQueue, parse_time
+from opsagent_queue import Lease, TaskQueue, parse_time
 from opsagent_queue.scripts import Scripts
-from opsagent_queue.wire import score
 
 pytestmark = pytest.mark.integration
-
-
-async def enqueue_many(bench: Bench, tasks: list[Task]) -> None:
-    """As the orchestrator does, but in one round trip and without the announcements."""
-    keys = bench.queue.keys
-    async with bench.client.pipeline() as pipe:
-        for task in tasks:
-            await pipe.hset(
-                keys.record(task.task_id),
-                mapping={
-                    "data": task.encode(),
-                    "status": task.status,
-                    "created_at": task.created_at or "",
-                    "priority": task.priority,
-                },
-            )
-            await pipe.zadd(keys.tasks, {task.task_id: score(task.priority)})
-        await pipe.execute()
 
 
 async def test_a_claimed_task_is_in_progress_everywhere_the_orchestrator_looks(
@@ -91,7 +71,7 @@ async def test_within_a_priority_the_oldest_is_first_although_ids_are_random(
         )
         for minute in range(60)
     ]
-    await enqueue_many(bench, tasks)
+    await bench.produce(*tasks)
     claimed = [(await bench.claim()).claims[0].task.task_id for _ in range(60)]
     assert claimed == [task.task_id for task in tasks]
 
@@ -129,7 +109,7 @@ async def test_without_agents_every_task_is_ours(client: Redis) -> None:
 async def test_ten_thousand_foreign_tasks_in_front_do_not_hide_ours(bench: Bench) -> None:
     foreign = [bench.task(assigned_to="dev", priority="P0") for _ in range(10_000)]
     ours = [bench.task(priority="P3") for _ in range(3)]
-    await enqueue_many(bench, foreign + ours)
+    await bench.produce(*foreign, *ours)
     order = await bench.waiting()
     claims = (await bench.claim(4)).claims
     assert {claim.task.task_id for claim in claims} == {task.task_id for task in ours}
@@ -139,7 +119,7 @@ async def test_ten_thousand_foreign_tasks_in_front_do_not_hide_ours(bench: Bench
 async def test_ours_are_found_wherever_they_stand_among_foreign_ones(bench: Bench) -> None:
     agents = itertools.cycle(["dev"] * 40 + ["ops"])
     tasks = [bench.task(assigned_to=agent) for agent, _ in zip(agents, range(2050), strict=False)]
-    await enqueue_many(bench, tasks)
+    await bench.produce(*tasks)
     claims = (await bench.claim(50)).claims
     assert len(claims) == 50
     assert len(set(await bench.waiting())) == 2000
@@ -151,15 +131,15 @@ async def test_a_claim_goes_on_where_it_stopped_although_ranks_shifted(
 ) -> None:
     foreign = [bench.task(assigned_to="dev", priority="P0") for _ in range(2)]
     ours = bench.task()
-    await enqueue_many(bench, [*foreign, ours])
+    await bench.produce(*foreign, ours)
     scripts = Scripts(client, bench.queue.keys)
     arguments = ("pod-1", "v1", 1, LONG_MS)
-    first = await scripts.run("claim", *arguments, "t.0", 0, "", 2, "ops")
+    first = await scripts.run("claim", *arguments, "t.0", 0, "", 2, 0, "ops")
     _, _, at_end, offset, anchor, rows = first
     assert (at_end, offset, rows) == (0, 2, [])
     gone = next(task.task_id for task in foreign if task.task_id != anchor)
     await client.zrem(bench.queue.keys.tasks, gone)
-    second = await scripts.run("claim", *arguments, "t.1", offset, anchor, 2, "ops")
+    second = await scripts.run("claim", *arguments, "t.1", offset, anchor, 2, 0, "ops")
     assert [row[0] for row in second[5]] == [ours.task_id]
 
 
@@ -167,13 +147,13 @@ async def test_a_claim_whose_last_seen_task_left_still_finds_the_next(
     bench: Bench, client: Redis
 ) -> None:
     foreign, ours = bench.task(assigned_to="dev", priority="P0"), bench.task()
-    await enqueue_many(bench, [foreign, ours])
+    await bench.produce(foreign, ours)
     scripts = Scripts(client, bench.queue.keys)
     arguments = ("pod-1", "v1", 1, LONG_MS)
-    _, _, _, offset, anchor, _ = await scripts.run("claim", *arguments, "t.0", 0, "", 1, "ops")
+    _, _, _, offset, anchor, _ = await scripts.run("claim", *arguments, "t.0", 0, "", 1, 0, "ops")
     assert anchor == foreign.task_id
     await client.zrem(bench.queue.keys.tasks, anchor)
-    second = await scripts.run("claim", *arguments, "t.1", offset, anchor, 1, "ops")
+    second = await scripts.run("claim", *arguments, "t.1", offset, anchor, 1, 0, "ops")
     assert [row[0] for row in second[5]] == [ours.task_id]
 
 
@@ -294,9 +274,9 @@ async def test_a_failed_task_that_is_queued_anew_runs_again_and_leaves_the_dead(
 ) -> None:
     claim = await bench.claim_one()
     await bench.finish(claim.lease, status="failed", error="no")
-    await bench.enqueue(msgspec.structs.replace(claim.task, status="pending"))
+    await bench.produce(msgspec.structs.replace(claim.task, status="pending"))
     (again,) = (await bench.claim()).claims
-    assert again.lease == replace(claim.lease, fence=2)
+    assert again.lease == msgspec.structs.replace(claim.lease, fence=2)
     assert (await bench.queue.snapshot()).dead == 0
     assert await bench.client.ttl(bench.queue.keys.record(claim.task.task_id)) == -1
 
@@ -304,15 +284,15 @@ async def test_a_failed_task_that_is_queued_anew_runs_again_and_leaves_the_dead(
 async def test_a_finished_task_the_orchestrator_queues_anew_does_not_expire(bench: Bench) -> None:
     claim = await bench.claim_one()
     await bench.finish(claim.lease)
-    await enqueue_many(bench, [msgspec.structs.replace(claim.task, status="pending")])
+    await bench.produce(msgspec.structs.replace(claim.task, status="pending"))
     await bench.claim()
     assert await bench.client.ttl(bench.queue.keys.record(claim.task.task_id)) == -1
 
 
 async def test_a_delayed_task_the_orchestrator_queues_anew_runs_now_and_once(bench: Bench) -> None:
     claim = await bench.claim_one()
-    await bench.queue.retry(claim.lease, delay_ms=LONG_MS, error="x")
-    await enqueue_many(bench, [claim.task])
+    await bench.retry(claim.lease, delay_ms=LONG_MS, error="x")
+    await bench.produce(claim.task)
     assert len((await bench.claim(5)).claims) == 1
     assert (await bench.queue.snapshot()).delayed == 0
 
@@ -321,7 +301,7 @@ async def test_a_parked_id_the_orchestrator_queues_anew_is_parked_no_longer(benc
     task = bench.task()
     await bench.client.zadd(bench.queue.keys.tasks, {task.task_id: 3})
     await bench.claim()
-    await enqueue_many(bench, [task])
+    await bench.produce(task)
     assert len((await bench.claim()).claims) == 1
     assert (await bench.queue.snapshot()).orphaned == 0
 
@@ -350,3 +330,18 @@ async def test_an_idle_claim_writes_nothing(bench: Bench) -> None:
 async def test_a_claim_for_nothing_is_a_mistake(bench: Bench, count: int, lease_ms: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         await bench.claim(count, lease_ms=lease_ms)
+
+
+async def test_types_that_are_not_wanted_now_stay_where_they_are(bench: Bench) -> None:
+    deploy, monitor = bench.task(type="deploy", priority="P0"), bench.task(type="monitor")
+    await bench.enqueue(deploy, monitor)
+    (claim,) = (await bench.claim(5, without=["deploy", "alert"])).claims
+    assert claim.task.task_id == monitor.task_id
+    assert await bench.waiting() == [deploy.task_id]
+    (claim,) = (await bench.claim(5)).claims
+    assert claim.task.task_id == deploy.task_id
+
+
+async def test_a_claim_shows_the_record_as_it_left_it(bench: Bench) -> None:
+    claim = await bench.claim_one()
+    assert claim.data == await bench.text(claim.task.task_id)

@@ -1,53 +1,16 @@
 """How tasks end: what is written, what is published, and what late or repeated calls do."""
 
-import asyncio
-import dataclasses
 import json
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from fixtures.event_listener import Listener
 from fixtures.queue_bench import LONG_MS, Bench
-from opsagent_queue import Event, Task, parse_time
+from opsagent_queue import Event, Finished, Retried, Task, parse_time
 
 pytestmark = pytest.mark.integration
-
-
-class Listener:
-    """Everything published on the orchestrator's channels, in order, per channel."""
-
-    def __init__(self, client: Redis) -> None:
-        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
-        self._client = client
-
-    async def start(self) -> None:
-        await self._pubsub.psubscribe("orchestrator:events:*")
-        while await self._pubsub.get_message(timeout=5) is not None:
-            pass
-
-    async def events(self) -> list[tuple[str, Event]]:
-        """What arrived until now: a marker published last tells that nothing is still on its way."""
-        await self._client.publish("orchestrator:events:marker", "")
-        found: list[tuple[str, Event]] = []
-        async with asyncio.timeout(5):
-            async for message in self._pubsub.listen():
-                if message["channel"].endswith(":marker"):
-                    return found
-                found.append((message["channel"], Event.decode(message["data"])))
-        raise AssertionError("the marker never arrived")
-
-    async def stop(self) -> None:
-        await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
-
-
-@pytest.fixture
-async def listener(client: Redis) -> AsyncIterator[Listener]:
-    listener = Listener(client)
-    await listener.start()
-    yield listener
-    await listener.stop()
 
 
 async def test_a_completed_task_has_its_result_times_and_an_expiry(bench: Bench) -> None:
@@ -162,7 +125,7 @@ async def test_a_new_task_is_announced_on_both_channels(bench: Bench, listener: 
 
 async def test_success_after_a_failed_attempt_clears_the_error(bench: Bench) -> None:
     claim = await bench.claim_one()
-    await bench.queue.retry(claim.lease, delay_ms=0, error="first")
+    await bench.retry(claim.lease, delay_ms=0, error="first")
     (again,) = (await bench.claim()).claims
     assert again.task.error == "first"
     await bench.finish(again.lease)
@@ -193,17 +156,17 @@ async def test_a_lease_of_the_same_pod_is_told_apart_by_its_fence(bench: Bench) 
     (second,) = (await bench.claim(owner="pod-1")).claims
     assert second.lease.fence > first.lease.fence
     assert await bench.finish(first.lease) is False
-    assert await bench.queue.renew([first.lease], lease_ms=LONG_MS) == {first.task.task_id}
+    assert await bench.renew(first.lease) == {first.task.task_id}
     assert await bench.queue.release([first.lease]) == 0
-    assert await bench.queue.retry(first.lease, delay_ms=0, error="x") is False
+    assert await bench.retry(first.lease, delay_ms=0, error="x") is False
     assert await bench.finish(second.lease) is True
 
 
 async def test_a_lease_belongs_to_its_owner(bench: Bench) -> None:
     """Fences start over when Redis loses its data: then the owner still tells leases apart."""
     claim = await bench.claim_one(owner="pod-1")
-    stranger = dataclasses.replace(claim.lease, owner="pod-2")
-    assert await bench.queue.renew([stranger], lease_ms=LONG_MS) == {claim.task.task_id}
+    stranger = msgspec.structs.replace(claim.lease, owner="pod-2")
+    assert await bench.renew(stranger) == {claim.task.task_id}
     assert await bench.finish(stranger) is False
     assert await bench.finish(claim.lease) is True
 
@@ -213,10 +176,10 @@ async def test_a_task_that_ended_and_is_queued_anew_starts_counting_again(bench:
     await bench.expire(claim.lease)
     await bench.queue.reap()
     (second,) = (await bench.claim()).claims
-    await bench.queue.retry(second.lease, delay_ms=0, error="x")
+    await bench.retry(second.lease, delay_ms=0, error="x")
     (third,) = (await bench.claim()).claims
     await bench.finish(third.lease, status="failed", error="x")
-    await bench.enqueue(msgspec.structs.replace(claim.task, status="pending"))
+    await bench.produce(msgspec.structs.replace(claim.task, status="pending"))
     (again,) = (await bench.claim()).claims
     assert (again.lease.attempt, again.lease.crashes) == (1, 0)
 
@@ -258,21 +221,26 @@ async def test_a_task_cancelled_while_it_ran_stays_cancelled(
     await listener.events()
     assert await bench.finish(claim.lease, result={"x": 1}) is True
     assert await bench.data(id_) == cancelled
-    assert await listener.events() == []
+    events = await listener.events()
+    assert [event.payload["status"] for _, event in events] == ["cancelled", "cancelled"]
+    assert {event.event_type for _, event in events} == {"task.cancelled"}
     assert (await bench.queue.snapshot()).in_flight == 0
     assert await bench.client.pttl(bench.queue.keys.record(id_)) > 0
     assert await bench.queue.counters() == {"cancelled_while_running": 1}
 
 
 @pytest.mark.parametrize("how", ["retry", "release", "reap"])
-async def test_a_task_cancelled_while_it_ran_is_not_queued_again(bench: Bench, how: str) -> None:
+async def test_a_task_cancelled_while_it_ran_is_not_queued_again(
+    bench: Bench, listener: Listener, how: str
+) -> None:
     claim = await bench.claim_one()
+    await listener.events()
     await bench.client.hset(
         bench.queue.keys.record(claim.task.task_id), mapping={"status": "cancelled"}
     )
     match how:
         case "retry":
-            assert await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+            assert await bench.retry(claim.lease, delay_ms=0, error="x")
         case "release":
             assert await bench.queue.release([claim.lease]) == 1
         case _:
@@ -282,6 +250,7 @@ async def test_a_task_cancelled_while_it_ran_is_not_queued_again(bench: Bench, h
     snapshot = await bench.queue.snapshot()
     assert (snapshot.in_flight, snapshot.delayed) == (0, 0)
     assert await bench.field(claim.task.task_id, "status") == "cancelled"
+    assert [event.event_type for _, event in await listener.events()] == ["task.cancelled"] * 2
 
 
 async def test_a_record_rewritten_while_it_ran_keeps_what_is_not_ours(bench: Bench) -> None:
@@ -309,7 +278,7 @@ async def test_a_record_rewritten_while_it_ran_keeps_what_is_not_ours(bench: Ben
 
 async def test_a_stale_rewrite_cannot_take_attempts_back(bench: Bench) -> None:
     claim = await bench.claim_one()
-    await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    await bench.retry(claim.lease, delay_ms=0, error="x")
     await bench.client.hset(
         bench.queue.keys.record(claim.task.task_id), "data", claim.task.encode()
     )
@@ -318,7 +287,7 @@ async def test_a_stale_rewrite_cannot_take_attempts_back(bench: Bench) -> None:
     await bench.client.hset(
         bench.queue.keys.record(claim.task.task_id), "data", claim.task.encode()
     )
-    await bench.queue.retry(again.lease, delay_ms=0, error="x")
+    await bench.retry(again.lease, delay_ms=0, error="x")
     (third,) = (await bench.claim()).claims
     assert third.lease.attempt == 3
     await bench.client.hset(
@@ -361,8 +330,50 @@ async def test_metadata_that_is_no_object_gives_way_to_the_result(bench: Bench) 
 async def test_publishing_an_event_reaches_both_channels(bench: Bench, listener: Listener) -> None:
     task = Task.new(type="deploy", payload={})
     event = Event.new("deploy.started", task=task, payload={"target": "production"})
-    await bench.queue.publish(event)
+    await bench.queue.publish([event])
     assert await listener.events() == [
         ("orchestrator:events:deploy.started", event),
         ("orchestrator:events:*", event),
     ]
+
+
+async def test_a_batch_of_ends_answers_for_each_in_order(bench: Bench, listener: Listener) -> None:
+    await bench.enqueue(*(bench.task() for _ in range(4)))
+    leases = [claim.lease for claim in (await bench.claim(4)).claims]
+    await bench.expire(leases[1])
+    await bench.queue.reap()
+    await listener.events()
+    batch = [
+        Finished(lease=leases[0], status="completed", seconds=1),
+        Finished(lease=leases[1], status="completed", seconds=1),
+        Finished(lease=leases[2], status="failed", seconds=1, error="no"),
+        Finished(lease=leases[3], status="cancelled", seconds=1),
+    ]
+    taken = await bench.queue.finish(batch, version="v1", result_ttl_ms=LONG_MS)
+    assert taken == (True, False, True, True)
+    events = [event for channel, event in await listener.events() if channel.endswith("*")]
+    assert [event.event_type for event in events] == [
+        "task.completed",
+        "task.failed",
+        "task.cancelled",
+    ]
+    assert len({event.event_id for event in events}) == 3
+    assert await bench.queue.finish([], version="v1", result_ttl_ms=LONG_MS) == ()
+
+
+async def test_a_batch_of_retries_answers_for_each_in_order(bench: Bench) -> None:
+    await bench.enqueue(*(bench.task() for _ in range(2)))
+    leases = [claim.lease for claim in (await bench.claim(2)).claims]
+    await bench.finish(leases[0])
+    batch = [Retried(lease=lease, delay_ms=0, error="x") for lease in leases]
+    assert await bench.queue.retry(batch, version="v1") == (False, True)
+    assert await bench.queue.retry([], version="v1") == ()
+
+
+async def test_a_task_that_harms_its_worker_is_buried_as_poison(bench: Bench) -> None:
+    claim = await bench.claim_one()
+    await bench.finish(claim.lease, status="failed", error="eats memory", poison=True)
+    letter = json.loads(
+        str(await bench.client.hget(bench.queue.keys.own("dead:records"), claim.task.task_id))
+    )
+    assert (letter["reason"], letter["error"]) == ("poisoned", "eats memory")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.integration
 async def test_a_renewed_lease_outlives_its_first_deadline(bench: Bench) -> None:
     claim = await bench.claim_one()
     await bench.expire(claim.lease)
-    assert await bench.queue.renew([claim.lease], lease_ms=LONG_MS) == frozenset()
+    assert await bench.renew(claim.lease) == frozenset()
     assert (await bench.queue.reap()).requeued == 0
 
 
@@ -21,15 +21,15 @@ async def test_renewing_tells_exactly_which_leases_are_lost(bench: Bench) -> Non
     leases = [claim.lease for claim in (await bench.claim(3)).claims]
     await bench.expire(leases[1])
     await bench.queue.reap()
-    assert await bench.queue.renew(leases, lease_ms=LONG_MS) == {leases[1].task_id}
-    assert await bench.queue.renew([], lease_ms=LONG_MS) == frozenset()
+    assert await bench.renew(*leases) == {leases[1].task_id}
+    assert await bench.renew() == frozenset()
 
 
 async def test_only_named_leases_are_renewed(bench: Bench) -> None:
     await bench.enqueue(bench.task(), bench.task())
     named, unknown = [claim.lease for claim in (await bench.claim(2)).claims]
     await bench.expire(named, unknown)
-    await bench.queue.renew([named], lease_ms=LONG_MS)
+    await bench.renew(named)
     assert (await bench.queue.reap()).requeued == 1
     assert await bench.waiting() == [unknown.task_id]
 
@@ -135,7 +135,7 @@ async def test_a_poisoned_task_is_published_as_failed(bench: Bench) -> None:
 async def test_a_retried_task_waits_for_its_delay(bench: Bench) -> None:
     claim = await bench.claim_one(priority="P0")
     id_ = claim.task.task_id
-    assert await bench.queue.retry(claim.lease, delay_ms=LONG_MS, error="try later")
+    assert await bench.retry(claim.lease, delay_ms=LONG_MS, error="try later")
     waiting = await bench.claim()
     assert waiting.claims == ()
     assert waiting.next_due_ms is not None
@@ -149,7 +149,7 @@ async def test_a_retried_task_waits_for_its_delay(bench: Bench) -> None:
 
 async def test_a_due_task_is_promoted_with_its_original_score(bench: Bench) -> None:
     claim = await bench.claim_one(priority="P0")
-    await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    await bench.retry(claim.lease, delay_ms=0, error="x")
     assert (await bench.queue.reap()).promoted == 1
     assert await bench.client.zscore(bench.queue.keys.tasks, claim.task.task_id) == 1.0
     (again,) = (await bench.claim()).claims
@@ -158,7 +158,7 @@ async def test_a_due_task_is_promoted_with_its_original_score(bench: Bench) -> N
 
 async def test_a_claim_promotes_what_is_due_by_itself(bench: Bench) -> None:
     claim = await bench.claim_one()
-    await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    await bench.retry(claim.lease, delay_ms=0, error="x")
     (again,) = (await bench.claim()).claims
     assert again.lease.attempt == 2
 
@@ -167,7 +167,7 @@ async def test_a_delayed_task_whose_history_is_gone_takes_its_priority_as_score(
     bench: Bench,
 ) -> None:
     claim = await bench.claim_one(priority="P3")
-    await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    await bench.retry(claim.lease, delay_ms=0, error="x")
     await bench.client.delete(bench.queue.keys.history(claim.task.task_id))
     await bench.queue.reap()
     assert await bench.client.zscore(bench.queue.keys.tasks, claim.task.task_id) == 4.0
@@ -176,14 +176,14 @@ async def test_a_delayed_task_whose_history_is_gone_takes_its_priority_as_score(
 async def test_what_is_known_of_a_task_outlives_its_delay(bench: Bench) -> None:
     claim = await bench.claim_one()
     days = 30 * 24 * 3600 * 1000
-    await bench.queue.retry(claim.lease, delay_ms=days, error="x")
+    await bench.retry(claim.lease, delay_ms=days, error="x")
     assert await bench.client.pttl(bench.queue.keys.history(claim.task.task_id)) > days
 
 
 async def test_a_retry_sent_twice_counts_one_attempt(bench: Bench) -> None:
     claim = await bench.claim_one()
     for _ in range(2):
-        assert await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+        assert await bench.retry(claim.lease, delay_ms=0, error="x")
     (again,) = (await bench.claim()).claims
     assert again.lease.attempt == 2
 
@@ -193,11 +193,11 @@ async def test_a_move_sent_twice_is_known_although_the_task_was_cancelled_and_sk
 ) -> None:
     claim = await bench.claim_one()
     record = bench.queue.keys.record(claim.task.task_id)
-    assert await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    assert await bench.retry(claim.lease, delay_ms=0, error="x")
     await bench.client.hset(record, mapping={"status": "cancelled"})
     assert (await bench.claim()).claims == ()
 
-    assert await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    assert await bench.retry(claim.lease, delay_ms=0, error="x")
     assert await bench.queue.counters() == {"skipped": 1}
 
     history = bench.queue.keys.history(claim.task.task_id)
@@ -209,7 +209,7 @@ async def test_a_late_retry_is_counted(bench: Bench) -> None:
     claim = await bench.claim_one()
     await bench.expire(claim.lease)
     await bench.queue.reap()
-    assert await bench.queue.retry(claim.lease, delay_ms=0, error="x") is False
+    assert await bench.retry(claim.lease, delay_ms=0, error="x") is False
     assert (await bench.queue.counters())["late_retries"] == 1
     assert len(await bench.waiting()) == 1
 
@@ -219,7 +219,7 @@ async def test_crashes_survive_a_retry(bench: Bench) -> None:
     await bench.expire(claim.lease)
     await bench.queue.reap()
     (second,) = (await bench.claim()).claims
-    await bench.queue.retry(second.lease, delay_ms=0, error="x")
+    await bench.retry(second.lease, delay_ms=0, error="x")
     (third,) = (await bench.claim()).claims
     assert (third.lease.attempt, third.lease.crashes) == (2, 1)
 
@@ -242,7 +242,7 @@ async def test_a_task_whose_record_vanished_is_parked_not_lost(bench: Bench, how
     await bench.client.delete(bench.queue.keys.record(claim.task.task_id))
     match how:
         case "retry":
-            await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+            await bench.retry(claim.lease, delay_ms=0, error="x")
         case "release":
             await bench.queue.release([claim.lease])
         case _:
@@ -271,7 +271,7 @@ async def test_versions_that_tried_are_remembered(bench: Bench) -> None:
     await bench.enqueue(bench.task())
     for version in ("v1", "v2", "v1"):
         (claim,) = (await bench.claim(version=version)).claims
-        await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+        await bench.retry(claim.lease, delay_ms=0, error="x")
     (last,) = (await bench.claim()).claims
     await bench.finish(last.lease, status="failed", error="x")
     letter = json.loads(

@@ -161,7 +161,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(lease=leases)
     def renew(self, lease: Lease) -> None:
-        lost = self.run(self.queue.renew([lease], lease_ms=LONG_MS))
+        lost = self.run(self.bench.renew(lease))
         model = self.holds(lease)
         assert lost == (frozenset() if model else {lease.task_id})
         if model:
@@ -186,7 +186,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(lease=leases, due=st.booleans())
     def retry(self, lease: Lease, due: bool) -> None:
-        done = self.run(self.queue.retry(lease, delay_ms=0 if due else LONG_MS, error="e"))
+        done = self.run(self.bench.retry(lease, delay_ms=0 if due else LONG_MS, error="e"))
         model = self.holds(lease)
         if model is None:
             assert done is ((lease.fence, "retry") in self.models[lease.task_id].settled)

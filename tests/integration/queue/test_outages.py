@@ -17,9 +17,11 @@ from cryptography.x509.oid import NameOID
 from fixtures.queue_bench import LONG_MS, Bench
 from fixtures.redis import RedisServer
 from opsagent_queue import (
+    Finished,
     Lease,
     QueueRefusedError,
     QueueUnavailableError,
+    Retried,
     TaskQueue,
     connect,
 )
@@ -105,13 +107,13 @@ async def test_a_lost_reply_of_a_claim_costs_no_lease(
 
 
 async def finish(queue: TaskQueue, lease: Lease) -> object:
-    return await queue.finish(
-        lease, status="completed", seconds=1, result_ttl_ms=LONG_MS, version="v1"
-    )
+    finished = Finished(lease=lease, status="completed", seconds=1)
+    return await queue.finish([finished], result_ttl_ms=LONG_MS, version="v1") == (True,)
 
 
 async def retry(queue: TaskQueue, lease: Lease) -> object:
-    return await queue.retry(lease, delay_ms=0, error="x")
+    retried = Retried(lease=lease, delay_ms=0, error="x")
+    return await queue.retry([retried], version="v1") == (True,)
 
 
 async def release(queue: TaskQueue, lease: Lease) -> object:
@@ -119,7 +121,7 @@ async def release(queue: TaskQueue, lease: Lease) -> object:
 
 
 async def renew(queue: TaskQueue, lease: Lease) -> object:
-    return await queue.renew([lease], lease_ms=LONG_MS) == frozenset()
+    return not (await queue.renew([lease], lease_ms=LONG_MS)).lost
 
 
 @pytest.mark.parametrize("move", [finish, retry, release, renew])

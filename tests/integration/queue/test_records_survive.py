@@ -49,7 +49,7 @@ async def test_a_whole_life_changes_only_the_fields_a_worker_owns(bench: Bench) 
         await bench.expire(claim.lease)
         await bench.queue.reap()
         (claim,) = (await bench.claim()).claims
-        await bench.queue.retry(claim.lease, delay_ms=0, error="later")
+        await bench.retry(claim.lease, delay_ms=0, error="later")
     (claim,) = (await bench.claim()).claims
     assert await bench.finish(claim.lease, result={"list": [], "object": {}})
     text = await bench.text(task.task_id)
@@ -77,7 +77,7 @@ async def test_the_orchestrators_reader_accepts_what_each_script_wrote(
     status = {"claimed": "in_progress", "completed": "completed", "failed": "failed"}
     match end:
         case "retried":
-            await bench.queue.retry(claim.lease, delay_ms=LONG_MS, error='say "x"')
+            await bench.retry(claim.lease, delay_ms=LONG_MS, error='say "x"')
         case "released":
             await bench.queue.release([claim.lease])
         case "completed" | "failed":

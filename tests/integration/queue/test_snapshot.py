@@ -29,7 +29,7 @@ async def test_every_task_is_counted_once_in_the_place_where_it_is(bench: Bench)
     ]
     await bench.finish(done)
     await bench.finish(failed, status="failed", error="x")
-    await bench.queue.retry(delayed, delay_ms=LONG_MS, error="x")
+    await bench.retry(delayed, delay_ms=LONG_MS, error="x")
     await bench.enqueue(bench.task(), bench.task(), bench.task(assigned_to="dev"))
     await bench.client.zadd(bench.queue.keys.tasks, {"ghost": 1})
     snapshot = await bench.queue.snapshot()
@@ -42,7 +42,7 @@ async def test_every_task_is_counted_once_in_the_place_where_it_is(bench: Bench)
 
 async def test_an_overdue_task_is_due_in_zero_ms(bench: Bench) -> None:
     claim = await bench.claim_one()
-    await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    await bench.retry(claim.lease, delay_ms=0, error="x")
     assert (await bench.queue.snapshot()).next_due_ms == 0
 
 
@@ -128,7 +128,7 @@ async def test_what_is_no_heartbeat_is_left_out(bench: Bench, text: str) -> None
 async def test_the_snapshot_script_only_reads(bench: Bench) -> None:
     """EVAL_RO refuses any command that writes, whether or not it would change something."""
     claim = await bench.claim_one()
-    await bench.queue.retry(claim.lease, delay_ms=0, error="x")
+    await bench.retry(claim.lease, delay_ms=0, error="x")
     await bench.enqueue(bench.task(), bench.task(assigned_to="dev"))
     server = await bench.client.info("server")
     if int(server["redis_version"].split(".")[0]) < 7:

@@ -6,39 +6,59 @@ import pytest
 
 from fixtures.queue_bench import Bench
 from fixtures.redis import RedisServer
-from opsagent_queue import Wakeups, connect
+from opsagent_queue import Cancelled, Created, Subscribed, Wakeup, Wakeups, Woken, connect
 from opsagent_queue.wakeups import logger
 
 pytestmark = pytest.mark.integration
 
 
-async def next_of(wakeups: Wakeups) -> str:
+async def next_of(wakeups: Wakeups) -> Wakeup:
     async with asyncio.timeout(10):
         return await anext(wakeups)
 
 
 async def test_a_subscription_and_each_new_task_wake(bench: Bench) -> None:
     async with bench.queue.wakeups() as wakeups:
-        assert await next_of(wakeups) == "subscribed"
-        await bench.enqueue(bench.task())
-        assert await next_of(wakeups) == "message"
-        await bench.enqueue(bench.task(assigned_to="dev"))
-        assert await next_of(wakeups) == "message"
+        assert await next_of(wakeups) == Subscribed()
+        task, foreign = bench.task(), bench.task(assigned_to="dev")
+        await bench.enqueue(task)
+        assert await next_of(wakeups) == Created(task.task_id)
+        await bench.enqueue(foreign)
+        assert await next_of(wakeups) == Created(foreign.task_id)
 
 
 async def test_events_about_other_things_do_not_wake(bench: Bench) -> None:
     async with bench.queue.wakeups() as wakeups:
         await next_of(wakeups)
         claim = await bench.claim_one()
-        assert await next_of(wakeups) == "message"
+        assert await next_of(wakeups) == Created(claim.task.task_id)
         await bench.finish(claim.lease)
         waiting = asyncio.ensure_future(anext(wakeups))
         await bench.client.publish("orchestrator:events:task.failed", "x")
         await bench.client.ping()
         assert not waiting.done()
-        await bench.enqueue(bench.task())
+        task = bench.task()
+        await bench.enqueue(task)
         async with asyncio.timeout(10):
-            assert await waiting == "message"
+            assert await waiting == Created(task.task_id)
+
+
+async def test_a_cancelled_task_is_told_to_whoever_runs_it(bench: Bench) -> None:
+    claim = await bench.claim_one()
+    async with bench.queue.wakeups() as wakeups:
+        await next_of(wakeups)
+        assert await bench.queue.cancel(claim.task.task_id) == "cancelling"
+        assert await next_of(wakeups) == Cancelled(claim.task.task_id)
+        await bench.finish(claim.lease, status="cancelled")
+        assert await next_of(wakeups) == Cancelled(claim.task.task_id)
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", '{"task_id": null}'])
+async def test_an_announcement_nobody_can_read_is_a_reason_to_look(bench: Bench, text: str) -> None:
+    async with bench.queue.wakeups() as wakeups:
+        await next_of(wakeups)
+        await bench.client.publish("orchestrator:events:task.created", text)
+        assert await next_of(wakeups) == Woken()
 
 
 @pytest.mark.parametrize("how", ["opened", "released", "reaped"])
@@ -55,21 +75,22 @@ async def test_work_that_comes_back_wakes_too(bench: Bench, how: str) -> None:
             case _:
                 await bench.expire(claim.lease)
                 await bench.queue.reap()
-        assert await next_of(wakeups) == "message"
+        assert await next_of(wakeups) == Woken()
 
 
 async def test_a_subscription_is_made_again_after_redis_comes_back(
     redis_server: RedisServer, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with bench.queue.wakeups() as wakeups:
-        assert await next_of(wakeups) == "subscribed"
+        assert await next_of(wakeups) == Subscribed()
         redis_server.kill()
         waiting = asyncio.ensure_future(anext(wakeups))
         redis_server.start()
         async with asyncio.timeout(10):
-            assert await waiting == "subscribed"
-        await bench.enqueue(bench.task())
-        assert await next_of(wakeups) == "message"
+            assert await waiting == Subscribed()
+        task = bench.task()
+        await bench.enqueue(task)
+        assert await next_of(wakeups) == Created(task.task_id)
     assert [record.name for record in caplog.records] == [logger.name]
 
 
@@ -79,14 +100,14 @@ async def test_waiting_starts_before_redis_does(redis_server: RedisServer, bench
         waiting = asyncio.ensure_future(anext(wakeups))
         redis_server.start()
         async with asyncio.timeout(10):
-            assert await waiting == "subscribed"
+            assert await waiting == Subscribed()
 
 
 async def test_a_broken_connection_is_replaced_at_once(bench: Bench) -> None:
     async with bench.queue.wakeups() as wakeups:
         await next_of(wakeups)
         await bench.client.client_kill_filter(_type="pubsub")
-        assert await next_of(wakeups) == "subscribed"
+        assert await next_of(wakeups) == Subscribed()
 
 
 async def test_a_connection_that_answers_no_ping_is_replaced(
@@ -115,8 +136,8 @@ async def test_a_connection_that_answers_no_ping_is_replaced(
     client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     wakeups = Wakeups(client, bench.queue.keys)
     async with wakeups:
-        assert await next_of(wakeups) == "subscribed"
-        assert await next_of(wakeups) == "subscribed"
+        assert await next_of(wakeups) == Subscribed()
+        assert await next_of(wakeups) == Subscribed()
         assert silent.is_set()
     await client.aclose()
     server.close()

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from integration.worker.harness import TEAM, TOKEN, WORKER, Records, eventually
-from opsagent_queue import Task, TaskQueue
+from opsagent_queue import Finished, Task, TaskQueue
 from opsagent_worker import drain
 from opsagent_worker.drain import StopSignals
 from opsagent_worker.handlers.context import Handler, TaskContext
@@ -147,18 +147,14 @@ async def test_a_task_that_was_given_to_somebody_else_is_stopped_and_not_reporte
             )
         ).claims
         await eventually(lambda: stopped == [lost], what="the lost task is stopped")
-        taken = await bench.queue.finish(
-            claim.lease,
-            status="completed",
-            result={"by": "pod-2"},
-            seconds=0,
-            result_ttl_ms=60_000,
-            version="v2",
+        by_other = Finished(
+            lease=claim.lease, status="completed", result={"by": "pod-2"}, seconds=0
         )
+        taken = await bench.queue.finish([by_other], version="v2", result_ttl_ms=60_000)
         gate.set()
         ended = await records.ended(*(task.task_id for task in tasks))
 
-    assert taken
+    assert taken == (True,)
     assert ended[0].metadata["result"] == {"by": "pod-2"}
     assert {task.status for task in ended} == {"completed"}
     assert bench.sample("opsagent_worker_leases_lost_total") == 1

@@ -12,3 +12,16 @@ local function publish(event_id, event_type, priority, id, record, payload)
   redis.call('PUBLISH', EVENT_PREFIX .. event_type, event)
   redis.call('PUBLISH', EVENT_PREFIX .. '*', event)
 end
+
+local EVENTS = 0
+
+-- The next id of this call: unique as long as each call brings a UUID of its own.
+local function next_event_id(seed)
+  EVENTS = EVENTS + 1
+  return string.format('%s%012x', string.sub(seed, 1, 24), EVENTS)
+end
+
+-- The end of a task that was cancelled while somebody held it.
+local function publish_cancelled(seed, id, record)
+  publish(next_event_id(seed), 'task.cancelled', 'medium', id, record, '{"status": "cancelled"}')
+end

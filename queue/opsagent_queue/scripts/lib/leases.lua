@@ -55,14 +55,15 @@ local function versions_tried(id, version)
 end
 
 -- End a lease without an end of the task: it waits again, in TASKS or, if due_ms is given, DELAYED.
--- Unless its record says otherwise: gone (parked as orphaned) or finished by somebody else (left).
--- verb: see close_history. history: list of name, value to remember. changes: see json_set.
--- True if it waits again.
-local function put_back(id, claim, verb, history, changes, due_ms)
+-- Unless its record says otherwise: gone (parked as orphaned) or ended by somebody else (left; a
+-- cancelled one is published as such). verb: see close_history. history: list of name, value to
+-- remember. changes: see json_set. seed: see next_event_id. True if it waits again.
+local function put_back(id, claim, verb, history, changes, seed, due_ms)
   drop_lease(id)
   local record = read_record(id)
   if record and record.final then
     close_history(id, claim.fence, verb)
+    if record.final == 'cancelled' then publish_cancelled(seed, id, record) end
     return false
   end
   local key = HISTORY_PREFIX .. id
