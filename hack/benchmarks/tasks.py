@@ -1,0 +1,57 @@
+"""Puts many tasks into a queue at once, in the orchestrator's form."""
+
+from collections.abc import Iterator
+
+from redis import Redis
+
+from opsagent_queue import Event, Keys, Task, score
+
+_TOGETHER = 500
+"""Tasks sent in one pipeline."""
+
+WORKER = "benchmarks/worker"
+"""The OpsAgentWorker whose queue is measured."""
+
+KEYS = Keys(prefix="orchestrator", worker=WORKER)
+
+
+def fill(
+    redis: Redis,
+    count: int,
+    *,
+    type_: str,
+    priority: str = "P2",
+    assigned_to: str = "ops",
+    announced: bool = False,
+) -> list[str]:
+    """Enqueue `count` tasks, oldest first; returns their ids in that order.
+
+    Unannounced ones are what waits when a worker starts: it has to find them itself.
+    """
+    ids = list[str]()
+    for size in _portions(count):
+        with redis.pipeline(transaction=False) as pipe:
+            for _ in range(size):
+                task = Task.new(type=type_, payload={}, priority=priority, assigned_to=assigned_to)
+                pipe.hset(
+                    KEYS.record(task.task_id),
+                    mapping={
+                        "data": task.encode(),
+                        "status": task.status,
+                        "created_at": task.created_at or "",
+                        "priority": task.priority,
+                    },
+                )
+                pipe.zadd(KEYS.tasks, {task.task_id: score(task.priority)})
+                if announced:
+                    text = Event.created(task).encode()
+                    for channel in KEYS.channels("task.created"):
+                        pipe.publish(channel, text)
+                ids.append(task.task_id)
+            pipe.execute()
+    return ids
+
+
+def _portions(count: int) -> Iterator[int]:
+    for first in range(0, count, _TOGETHER):
+        yield min(_TOGETHER, count - first)
