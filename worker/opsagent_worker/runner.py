@@ -16,7 +16,7 @@ from opsagent_queue import EventType, Task, parse_time
 from opsagent_worker.backoff import Backoff
 from opsagent_worker.errors import PermanentError
 from opsagent_worker.events import EventPublisher
-from opsagent_worker.handlers.context import Handler, TaskContext
+from opsagent_worker.handlers.context import TaskContext, TaskHandler
 from opsagent_worker.metrics import Metrics
 from opsagent_worker.outcome import (
     Completed,
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    handlers: Mapping[str, Handler]
+    handlers: Mapping[str, TaskHandler]
     reporter: Reporter
     events: EventPublisher
     metrics: Metrics
@@ -104,25 +104,31 @@ class Runner:
 
     async def _call_handler(self, running: RunningTask) -> Mapping[str, Any]:
         task, lease = running.claim.task, running.lease
+        handler = self._handler(task)
+        timeout = self.task_timeout if handler.timeout is None else handler.timeout
         context = TaskContext(
-            task=task, attempt=lease.attempt, emit=partial(self.events.publish, task=task), log=log
+            task=task,
+            attempt=lease.attempt,
+            emit=partial(self.events.publish, task=task),
+            log=log,
+            deadline=time.monotonic() + timeout,
         )
         running.handler_started()
         try:
-            async with asyncio.timeout(self.task_timeout) as limit:
+            async with asyncio.timeout(timeout) as limit:
                 await self._announce(task, attempt=lease.attempt)
-                result = await self._handler(task)(context)
+                result = await handler.run(context)
         except TimeoutError:
             if limit.expired():
                 raise TaskTimeoutError(
-                    f"took longer than the {self.task_timeout:g} s a task may take"
+                    f"took longer than the {timeout:g} s a task may take"
                 ) from None
             raise
         finally:
             running.handler_ended()
-        return self._checked(result)
+        return self._checked(result or {})
 
-    def _handler(self, task: Task) -> Handler:
+    def _handler(self, task: Task) -> TaskHandler:
         handler = self.handlers.get(task.type)
         if handler is None:
             # Left in the queue it would come back for ever, and no other agent may take it.

@@ -14,7 +14,7 @@ from opsagent_worker.cancellation import cancel_until_done
 from opsagent_worker.consumer import Claiming, Consumer
 from opsagent_worker.drain import StopSignals, drain, interrupt
 from opsagent_worker.events import EventPublisher
-from opsagent_worker.handlers.context import Handler
+from opsagent_worker.handlers.context import TaskHandler
 from opsagent_worker.handlers.registry import build_handlers
 from opsagent_worker.heartbeat import HeartbeatSender, ProcessUsage
 from opsagent_worker.leases import LeaseKeeper
@@ -86,7 +86,7 @@ class WorkerParts:
         settings: Settings,
         queue: TaskQueue,
         renewals: TaskQueue,
-        handlers: Mapping[str, Handler],
+        handlers: Mapping[str, TaskHandler],
         metrics: Metrics,
         health: Health,
         signals: StopSignals,
@@ -158,7 +158,7 @@ def _runner(
     settings: Settings,
     *,
     queue: TaskQueue,
-    handlers: Mapping[str, Handler],
+    handlers: Mapping[str, TaskHandler],
     metrics: Metrics,
     capture: Callable[[Exception], object],
 ) -> Runner:

@@ -12,7 +12,7 @@ from integration.worker.harness import TEAM, TOKEN, WORKER, Records, eventually
 from opsagent_queue import Finished, Task, TaskQueue
 from opsagent_worker import drain
 from opsagent_worker.drain import StopSignals
-from opsagent_worker.handlers.context import Handler, TaskContext
+from opsagent_worker.handlers.context import Run, TaskContext, TaskHandler
 from opsagent_worker.metrics import Metrics
 from opsagent_worker.probes import Health
 from opsagent_worker.settings import Settings
@@ -34,12 +34,12 @@ class Bench:
         self._settings = settings
 
     @asynccontextmanager
-    async def working(self, handler: Handler) -> AsyncIterator[WorkerParts]:
+    async def working(self, run: Run) -> AsyncIterator[WorkerParts]:
         parts = WorkerParts(
             settings=self._settings,
             queue=self.queue,
             renewals=self.queue,
-            handlers={"monitor": handler},
+            handlers={"monitor": TaskHandler(type="monitor", run=run)},
             metrics=self.metrics,
             health=Health(claim_limit=60),
             signals=self.signals,

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from opsagent_queue import TaskQueue, TaskType
 from opsagent_worker.handlers.alert import Alert
-from opsagent_worker.handlers.context import Handler
+from opsagent_worker.handlers.context import Run, TaskHandler
 from opsagent_worker.handlers.deploy import Deploy
 from opsagent_worker.handlers.investigate import Investigate
 from opsagent_worker.handlers.monitor import Monitor
@@ -17,7 +17,7 @@ from opsagent_worker.vercel import VercelApi
 
 def build_handlers(
     settings: Settings, *, client: httpx.AsyncClient, queue: TaskQueue
-) -> Mapping[str, Handler]:
+) -> Mapping[str, TaskHandler]:
     """Task type → handler. A type that is absent here is failed at once (see `Runner`)."""
     services = dict(settings.service_urls)
     if settings.orchestrator_url is not None:
@@ -28,7 +28,7 @@ def build_handlers(
         token=settings.vercel_token.get_secret_value(),
         team_id=settings.vercel_team_id,
     )
-    return {
+    runs: dict[str, Run] = {
         TaskType.DEPLOY: Deploy(vercel, settings.vercel_poll_interval.total_seconds()),
         TaskType.MONITOR: Monitor(client, services),
         TaskType.ALERT: Alert(
@@ -38,6 +38,7 @@ def build_handlers(
         ),
         TaskType.INVESTIGATE: Investigate(client, queue, services),
     }
+    return {task_type: TaskHandler(type=task_type, run=run) for task_type, run in runs.items()}
 
 
 def _reveal(secret: SecretStr | None) -> str | None:
