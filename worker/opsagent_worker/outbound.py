@@ -1,21 +1,80 @@
-"""HTTP to other systems: one client, time-outs everywhere, and a clear verdict on each failure."""
+"""HTTP to other systems: one client, time-outs, a clear verdict on each failure, no request to a host that is down."""
 
+import asyncio
 import email.utils
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
 
+from opsagent_worker.circuit import Answered, Broken, Busy, CircuitBreakers, Unknown, Verdict
 from opsagent_worker.errors import PermanentError, RetryableError, TaskError
 
 # Answers that say "not now" although they are 4xx: request time-out, too early, too many requests.
 _RETRYABLE_4XX: Final = frozenset({408, 425, 429})
+
+# Answers whose Retry-After is meant for everybody, not for one request (RFC 9110, 10.2.3 and RFC 6585, 4).
+_BUSY: Final = frozenset({429, 503})
+
+# What tells that a host is down; the other transport errors are our own doing (no free connection, a bad request).
+_HOST_DOWN: Final = (
+    httpx.NetworkError,
+    httpx.ConnectTimeout,
+    httpx.ReadTimeout,
+    httpx.WriteTimeout,
+    httpx.RemoteProtocolError,
+    httpx.ProxyError,
+)
+
 _LONGEST_DETAIL: Final = 300
 
+# httpx limits the time between two bytes only: a host that sends one every 14 s would hold a task until its own time-out.
+_LONGEST_CALL: Final = 60.0
 
-def new_client(*, version: str) -> httpx.AsyncClient:
+_UNGUARDED: Final = "opsagent_unguarded"
+
+UNGUARDED: Final = {_UNGUARDED: True}
+"""As `extensions` of a request: send it whatever its host's circuit breaker says, and don't tell it. For health checks,
+whose purpose is to look."""
+
+
+class GuardedClient(httpx.AsyncClient):
+    """A client that asks a circuit breaker before each request.
+
+    `send`, not a transport of our own: given one, httpx no longer reads the environment's proxies.
+    """
+
+    def __init__(self, breakers: CircuitBreakers, **options: Any) -> None:
+        super().__init__(**options)
+        self._breakers = breakers
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """The answer to `request`.
+
+        Raises:
+            CircuitOpenError: the request was not sent.
+            httpx.RequestError: it was not answered.
+        """
+        if _UNGUARDED in request.extensions:
+            return await super().send(request, **options)
+        breaker = self._breakers.of(_host(request.url))
+        ticket = breaker.admit()
+        verdict: Verdict = Unknown()
+        try:
+            response = await super().send(request, **options)
+            verdict = _verdict(response)
+        except _HOST_DOWN:
+            verdict = Broken()
+            raise
+        finally:
+            breaker.record(ticket, verdict)
+        return response
+
+
+def new_client(*, version: str, breakers: CircuitBreakers | None = None) -> httpx.AsyncClient:
     """A client whose requests take at most 5 s to connect and 15 s between two bytes."""
-    return httpx.AsyncClient(
+    return GuardedClient(
+        breakers or CircuitBreakers(),
         timeout=httpx.Timeout(15.0, connect=5.0),
         headers={"User-Agent": f"opsagent-worker/{version}"},
         follow_redirects=False,
@@ -25,14 +84,18 @@ def new_client(*, version: str) -> httpx.AsyncClient:
 async def call(
     client: httpx.AsyncClient, method: str, url: str, *, what: str, **options: Any
 ) -> httpx.Response:
-    """The successful (2xx) answer to a request; `what` names the other side in messages.
+    """The successful (2xx) answer to a request, read within 60 s; `what` names the other side in messages.
 
     Raises:
         RetryableError: it could not be reached, was overloaded or broken.
         PermanentError: it understood and refused.
+        CircuitOpenError: it was not asked (see `GuardedClient`).
     """
     try:
-        response = await client.request(method, url, **options)
+        async with asyncio.timeout(_LONGEST_CALL):
+            response = await client.request(method, url, **options)
+    except TimeoutError:
+        raise RetryableError(f"{what} took longer than {_LONGEST_CALL:g} s to answer") from None
     except httpx.InvalidURL as error:
         raise PermanentError(f"{what} has an invalid URL: {error}") from None
     except httpx.TransportError as error:
@@ -62,7 +125,7 @@ def retry_after(headers: httpx.Headers, *, now: datetime) -> float | None:
         return float(text)
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -72,6 +135,20 @@ def retry_after(headers: httpx.Headers, *, now: datetime) -> float | None:
 def describe(error: Exception) -> str:
     """The text of `error`, or its name if it has none, as many of httpx's time-outs do."""
     return str(error) or type(error).__name__
+
+
+def _host(url: httpx.URL) -> str:
+    return f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+
+
+def _verdict(response: httpx.Response) -> Verdict:
+    if response.status_code in _BUSY:
+        patience = retry_after(response.headers, now=datetime.now(UTC))
+        if patience:
+            return Busy(patience)
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        return Unknown()
+    return Broken() if response.is_server_error else Answered()
 
 
 def _detail(response: httpx.Response) -> str:
