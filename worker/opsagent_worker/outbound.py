@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -82,9 +83,17 @@ def new_client(*, version: str, breakers: CircuitBreakers | None = None) -> http
 
 
 async def call(
-    client: httpx.AsyncClient, method: str, url: str, *, what: str, **options: Any
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    what: str,
+    refused: Callable[[httpx.Response], TaskError] | None = None,
+    **options: Any,
 ) -> httpx.Response:
     """The successful (2xx) answer to a request, read within 60 s; `what` names the other side in messages.
+
+    `refused` says what an unsuccessful answer means; left out, `refusal` does.
 
     Raises:
         RetryableError: it could not be reached, was overloaded or broken.
@@ -101,7 +110,7 @@ async def call(
     except httpx.TransportError as error:
         raise RetryableError(f"{what} could not be reached: {describe(error)}") from error
     if not response.is_success:
-        raise refusal(response, what=what)
+        raise refusal(response, what=what) if refused is None else refused(response)
     return response
 
 
