@@ -57,6 +57,7 @@ class TaskContext:
     """`time.monotonic()` second at which this attempt will have taken too long."""
     report_progress: ReportProgress = _to_nobody
     is_cancelled: Callable[[], bool] = _not_cancelled
+    is_task_cancelled: Callable[[], bool] = _not_cancelled
 
     @property
     def idempotency_key(self) -> str:
@@ -105,6 +106,15 @@ class TaskContext:
         For sync handlers, whose thread nobody can end from outside. An async handler is interrupted at its `await`.
         """
         return self.is_cancelled() or time.monotonic() >= self.deadline
+
+    @property
+    def task_cancelled(self) -> bool:
+        """Whether somebody cancelled the task itself.
+
+        For what a handler has going on elsewhere: no further attempt will take it up, so this one should end it. Any
+        other interruption (drain, lost lease, time-out) leaves it to the next attempt.
+        """
+        return self.is_task_cancelled()
 
     def check(self) -> None:
         """Call it between two steps of a sync handler: raises when it is time to stop.
