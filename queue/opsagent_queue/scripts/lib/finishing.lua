@@ -14,7 +14,7 @@ local function bury(id, claim, attempts, crashes, reason, error_text, error_clas
   redis.call('ZADD', DEAD, ms(NOW_MS), id)
   redis.call('HSET', DEAD_RECORDS, id, cjson.encode({
     reason = reason, error = error_text, error_class = error_class, attempts = attempts,
-    crashes = crashes, versions = versions, at = iso_now(),
+    crashes = crashes, versions = versions, at = iso_now(), score = claim.score,
   }))
   local expired = redis.call('ZRANGEBYSCORE', DEAD, '-inf', '(' .. ms(NOW_MS - ttl_ms),
     'LIMIT', 0, DEAD_TRIM)
