@@ -4,6 +4,7 @@ Knows Redis and nothing else; the worker and the operator both stand on it. See 
 """
 
 from opsagent_queue.connection import connect
+from opsagent_queue.dead_letters import DeadLetter, Refusal, Replayed
 from opsagent_queue.errors import (
     ConfigurationError,
     MalformedTaskError,
@@ -25,6 +26,7 @@ from opsagent_queue.model import (
     Retried,
     Snapshot,
 )
+from opsagent_queue.notes import Notes
 from opsagent_queue.task_queue import DEFAULT_RESULT_TTL_MS, MAX_CRASHES, TaskQueue
 from opsagent_queue.wakeups import Cancelled, Created, Subscribed, Wakeup, Wakeups, Woken
 from opsagent_queue.wire import (
@@ -50,6 +52,7 @@ __all__ = [
     "ClaimResult",
     "ConfigurationError",
     "Created",
+    "DeadLetter",
     "Event",
     "EventPriority",
     "EventType",
@@ -59,12 +62,15 @@ __all__ = [
     "Keys",
     "Lease",
     "MalformedTaskError",
+    "Notes",
     "Priority",
     "QueueError",
     "QueueRefusedError",
     "QueueUnavailableError",
     "Reaped",
+    "Refusal",
     "Renewed",
+    "Replayed",
     "Retried",
     "Snapshot",
     "Source",

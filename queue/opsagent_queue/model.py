@@ -83,6 +83,8 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True):
     error_class: str | None = None
     seconds: float = 0.0
     """How long the attempt took."""
+    counted: bool = True
+    """False for one that never really began: the task has as many attempts left as before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from opsagent_queue.connection import redis_errors
+from opsagent_queue.dead_letters import DeadLetter, DeadLetters, Replayed
 from opsagent_queue.errors import ConfigurationError, MalformedTaskError, QueueError
 from opsagent_queue.keys import Keys
 from opsagent_queue.model import (
@@ -23,6 +24,7 @@ from opsagent_queue.model import (
     Retried,
     Snapshot,
 )
+from opsagent_queue.notes import Notes
 from opsagent_queue.scripts import Scripts
 from opsagent_queue.wakeups import Wakeups
 from opsagent_queue.wire import Event, Task, parse_time, score
@@ -67,6 +69,7 @@ class TaskQueue:
         self.agents = tuple(agents)
         self._redis = redis
         self._scripts = Scripts(redis, self.keys)
+        self._dead_letters = DeadLetters(self._scripts)
 
     async def claim(
         self,
@@ -191,8 +194,9 @@ class TaskQueue:
     ) -> tuple[bool, ...]:
         """End these attempts and try again after `delay_ms` each; `version` is what ran them.
 
-        `retry_count` grows by one. A task keeps its place by priority when it is due. Tells of each
-        whether it was taken; False: its lease was lost, which is counted in `late_retries`.
+        `retry_count` grows by one for each that is `counted`. A task keeps its place by priority
+        when it is due. Tells of each whether it was taken; False: its lease was lost, which is
+        counted in `late_retries`.
         """
         if not retried:
             return ()
@@ -202,7 +206,12 @@ class TaskQueue:
             *(
                 part
                 for one in retried
-                for part in (*_flatten([one.lease]), max(0, one.delay_ms), _json(one.error))
+                for part in (
+                    *_flatten([one.lease]),
+                    max(0, one.delay_ms),
+                    _json(one.error),
+                    int(one.counted),
+                )
             ),
         )
         return tuple(bool(done) for done in reply)
@@ -312,6 +321,22 @@ class TaskQueue:
         with redis_errors():
             reply = await self._redis.hgetall(self.keys.own("counters"))
         return {str(name): int(value) for name, value in reply.items()}
+
+    async def dead_letters(self, *, limit: int, offset: int = 0) -> tuple[DeadLetter, ...]:
+        """Tasks that failed for good, the newest first; see `DeadLetters.page`."""
+        return await self._dead_letters.page(limit=limit, offset=offset)
+
+    async def replay(self, ids: Sequence[str]) -> Replayed:
+        """Let dead tasks wait again as if they were new; see `DeadLetters.replay`."""
+        return await self._dead_letters.replay(ids)
+
+    async def drop(self, ids: Sequence[str]) -> int:
+        """Forget dead letters; see `DeadLetters.drop`."""
+        return await self._dead_letters.drop(ids)
+
+    def notes(self) -> Notes:
+        """What workers of this queue remember for a while; see `Notes`."""
+        return Notes(self._redis, self.keys)
 
     def wakeups(self) -> Wakeups:
         """A subscription that tells when to look at the queue again; see `Wakeups`."""

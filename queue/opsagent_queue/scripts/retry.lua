@@ -1,15 +1,16 @@
 -- include: keys clock json records events leases
--- End attempts; each task waits for its back-off and is tried again.
+-- End attempts; each task waits for its back-off and is tried again. An attempt that never really
+-- began (the other side was known to be down) is not counted.
 --
 -- KEYS     the common vector (lib/keys.lua)
 -- ARGV     a UUID from which event ids are made, then of each task: id, owner, fence, delay in ms,
---          error JSON
+--          error JSON, '1' to count the attempt
 -- returns  {1 done (now, or by the same call before) · 0 the lease was lost …}, in the order asked
 -- cost     O(tasks · (record + log in flight + log delayed))
 
 local seed = ARGV[1]
 
-local function retry(id, owner, fence, delay_ms, error_json)
+local function retry(id, owner, fence, delay_ms, error_json, counted)
   local claim = held(id, owner, fence)
   if not claim then
     if settled(id, fence, 'retry') then return 1 end
@@ -18,12 +19,17 @@ local function retry(id, owner, fence, delay_ms, error_json)
   end
   local record = read_record(id)
   local known = tonumber(redis.call('HGET', HISTORY_PREFIX .. id, 'retries')) or 0
-  local retries = string.format('%d', 1 + math.max(known, record and retry_count(record) or 0))
-  put_back(id, claim, 'retry', {'retries', retries, 'versions', versions_tried(id, claim.version)},
-    {{'error', error_json}, {'retry_count', retries}}, seed, NOW_MS + tonumber(delay_ms))
+  local retries = math.max(known, record and retry_count(record) or 0)
+  local history, changes = {}, {{'error', error_json}}
+  if counted == '1' then
+    local more = string.format('%d', retries + 1)
+    history = {'retries', more, 'versions', versions_tried(id, claim.version)}
+    changes[2] = {'retry_count', more}
+  end
+  put_back(id, claim, 'retry', history, changes, seed, NOW_MS + tonumber(delay_ms))
   return 1
 end
 
 local done = {}
-for index = 2, #ARGV, 5 do done[#done + 1] = retry(unpack(ARGV, index, index + 4)) end
+for index = 2, #ARGV, 6 do done[#done + 1] = retry(unpack(ARGV, index, index + 5)) end
 return done
