@@ -12,7 +12,8 @@ import uvloop
 from opsagent_worker import logs
 from opsagent_worker.drain import StopSignals
 from opsagent_worker.error_reports import configure_error_reports
-from opsagent_worker.settings import Settings, SettingsError
+from opsagent_worker.settings import SettingsError
+from opsagent_worker.startup import load
 from opsagent_worker.worker import run_worker
 
 STOPPED: Final = 0
@@ -28,7 +29,7 @@ def run() -> int:
     0: stopped as asked. 1: a fault of the worker itself. 2: the settings are wrong; every problem is on stderr.
     """
     try:
-        settings = Settings.load()
+        settings, own = load()
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for a person; logs are not configured yet
         return MISCONFIGURED
@@ -40,7 +41,7 @@ def run() -> int:
         signals = StopSignals()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, signals.received)
-        await run_worker(settings, signals=signals, capture=capture)
+        await run_worker(settings, own=own, signals=signals, capture=capture)
 
     try:
         uvloop.run(main())

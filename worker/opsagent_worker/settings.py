@@ -6,7 +6,7 @@ extra sources and JSON decoding of pydantic-settings would only add ways for a v
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -23,14 +23,20 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from opsagent_queue import ConfigurationError, connect
+from opsagent_queue import ConfigurationError, TaskType, connect
 from opsagent_worker.durations import parse_duration
 from opsagent_worker.redaction import Redactor
 
 _NAME: Final = "[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
 _AGENTS: Final = "OPSAGENT_AGENTS"
+_BUILTINS: Final = "WORKER_BUILTINS"
+_HANDLERS: Final = "WORKER_HANDLERS"
 _HTTP_URL_HINT: Final = "must start with http:// or https:// and name a host"
+
+BUILTINS: Final = (TaskType.DEPLOY, TaskType.MONITOR, TaskType.ALERT, TaskType.INVESTIGATE)
+"""Types of tasks that a handler comes with the worker for."""
 
 
 class SettingsError(Exception):
@@ -74,6 +80,15 @@ def _pairs(value: Any) -> Any:
     return pairs
 
 
+def _builtins(value: Any) -> Any:
+    names = _comma_separated(value)
+    if names == ["none"]:
+        return []
+    if unknown := [name for name in names if name not in BUILTINS]:
+        raise ValueError(f"{', '.join(unknown)}: choose from {', '.join(BUILTINS)}, or none")
+    return names
+
+
 def _between(low: str, high: str) -> AfterValidator:
     lowest, highest = parse_duration(low), parse_duration(high)
 
@@ -111,13 +126,33 @@ class Settings(BaseModel):
         alias="REDIS_URL",
         description="Where the task queue is, such as rediss://user:password@redis.example.com:6380/0.",
     )
-    vercel_token: SecretStr = Field(
-        alias="VERCEL_TOKEN",
-        description="Token for the Vercel API; create one under Account Settings → Tokens and keep it in a Secret.",
+    handlers: CommaSeparated = Field(
+        default=(),
+        alias=_HANDLERS,
+        description="Python modules with handlers of your own, comma separated; see handlers.md.",
     )
-    vercel_team_id: str = Field(
+    builtins: Annotated[tuple[TaskType, ...], BeforeValidator(_builtins)] = Field(
+        default=BUILTINS,
+        alias=_BUILTINS,
+        description="Types of tasks that the built-in handlers run, comma separated, or none.",
+    )
+    vercel_token: SecretStr | None = Field(
+        default=None,
+        validate_default=True,
+        alias="VERCEL_TOKEN",
+        description=(
+            "Token for the Vercel API; create one under Account Settings → Tokens and keep it in a Secret. "
+            "Not needed when WORKER_BUILTINS leaves deploy out, or a handler of your own runs it."
+        ),
+    )
+    vercel_team_id: str | None = Field(
+        default=None,
+        validate_default=True,
         alias="VERCEL_TEAM_ID",
-        description="ID of the Vercel team (team_…) whose projects are deployed; it is under Team Settings → General.",
+        description=(
+            "ID of the Vercel team (team_…) whose projects are deployed; it is under Team Settings → General. "
+            "Not needed when VERCEL_TOKEN is not."
+        ),
     )
     vercel_api_url: HttpUrl = Field(
         default="https://api.vercel.com",
@@ -261,6 +296,15 @@ class Settings(BaseModel):
             raise ValueError(str(error)) from None
         return url
 
+    @field_validator("vercel_token", "vercel_team_id")
+    @classmethod
+    def _required_to_deploy(cls, value: Any, info: ValidationInfo) -> Any:
+        own: Collection[str] = info.context or ()
+        deploys = TaskType.DEPLOY in info.data.get("builtins", BUILTINS)
+        if value is None and deploys and TaskType.DEPLOY not in own:
+            raise PydanticCustomError("missing", "is missing")
+        return value
+
     @field_validator("retry_max_backoff")
     @classmethod
     def _not_shorter_than_backoff(cls, value: timedelta, info: ValidationInfo) -> timedelta:
@@ -270,14 +314,16 @@ class Settings(BaseModel):
         return value
 
     @classmethod
-    def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """The settings that `environment` describes.
+    def load(
+        cls, environment: Mapping[str, str] = os.environ, *, own_types: Collection[str] = ()
+    ) -> Self:
+        """The settings that `environment` describes. Types in `own_types` are not run by a built-in handler.
 
         Raises:
             SettingsError: some variable is missing or wrong; it lists every one of them.
         """
         try:
-            return cls.model_validate(environment)
+            return cls.model_validate(environment, context=own_types)
         except ValidationError as error:
             problems = [_problem(dict(detail)) for detail in error.errors(include_url=False)]
             raise SettingsError(sorted(problems)) from None
@@ -289,12 +335,19 @@ class Settings(BaseModel):
         return Redactor([*secrets, password, unquote(password)])
 
 
+def handler_modules(environment: Mapping[str, str]) -> Sequence[str]:
+    """The modules of WORKER_HANDLERS, which are imported before the other settings are judged."""
+    modules: Sequence[str] = _comma_separated(environment.get(_HANDLERS, ""))
+    return modules
+
+
 def _problem(detail: dict[str, Any]) -> str:
-    variable = str(detail["loc"][0])
-    hint = next(
-        str(field.description)
-        for field in Settings.model_fields.values()
-        if field.alias == variable
+    # pydantic names a default that was found wrong by its attribute, and anything else by its variable.
+    place = str(detail["loc"][0])
+    variable, hint = next(
+        (str(field.alias), str(field.description))
+        for name, field in Settings.model_fields.items()
+        if place in {name, field.alias}
     )
     match detail["type"]:
         case "missing":

@@ -15,6 +15,7 @@ from opsagent_worker.consumer import Claiming, Consumer
 from opsagent_worker.drain import StopSignals, drain, interrupt
 from opsagent_worker.events import EventPublisher
 from opsagent_worker.handlers.context import TaskHandler
+from opsagent_worker.handlers.definition import HandlerDefinition
 from opsagent_worker.handlers.registry import build_handlers
 from opsagent_worker.heartbeat import HeartbeatSender, ProcessUsage
 from opsagent_worker.leases import LeaseKeeper
@@ -37,9 +38,15 @@ _SLOWEST_CLAIM_SECONDS: Final = 60.0
 
 
 async def run_worker(
-    settings: Settings, *, signals: StopSignals, capture: Callable[[Exception], object]
+    settings: Settings,
+    *,
+    own: Mapping[str, HandlerDefinition],
+    signals: StopSignals,
+    capture: Callable[[Exception], object],
 ) -> None:
-    """Works until `signals.drain`, then drains and returns. `capture` is told of the error behind each final failure.
+    """Works until `signals.drain`, then drains and returns.
+
+    `own` are the users' handlers by type. `capture` is told of the error behind each final failure.
 
     Raises an exception group if a part of the worker itself fails, after handing back what was running.
     """
@@ -60,7 +67,7 @@ async def run_worker(
                 settings=settings,
                 queue=queue,
                 renewals=renewals,
-                handlers=build_handlers(settings, client=client, queue=queue),
+                handlers=build_handlers(settings, client=client, queue=queue, own=own),
                 metrics=metrics,
                 health=health,
                 signals=signals,

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from opsagent_operator.api.duration import format_duration
@@ -67,6 +68,8 @@ def test_missing_and_wrong_variables_are_listed_together() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
+        ("WORKER_BUILTINS", "deploy,restart", "restart: choose from deploy, monitor, alert,"),
+        ("WORKER_BUILTINS", "none,deploy", "none: choose from deploy"),
         ("REDIS_URL", "http://queue", "must start with redis://, rediss:// (TLS) or unix://"),
         ("REDIS_URL", "rediss://queue?ssl_cert_reqs=none", "switches off TLS verification"),
         ("OPSAGENT_REDIS_CA_FILE", "/no/such/file", "does not use TLS"),
@@ -83,6 +86,20 @@ def test_a_wrong_value_is_explained(name: str, value: str, reason: str) -> None:
     (problem,) = problems(**{name: value})
 
     assert reason in problem
+
+
+@pytest.mark.parametrize("builtins", ["none", "monitor,alert"])
+def test_without_built_in_deployments_nothing_of_vercel_is_needed(builtins: str) -> None:
+    settings = Settings.load({"REDIS_URL": "redis://queue", "WORKER_BUILTINS": builtins})
+
+    assert settings.vercel_token is None
+    assert "deploy" not in settings.builtins
+
+
+def test_a_deploy_handler_of_ones_own_needs_nothing_of_vercel() -> None:
+    settings = Settings.load({"REDIS_URL": "redis://queue"}, own_types={"deploy"})
+
+    assert settings.vercel_team_id is None
 
 
 def test_no_message_repeats_a_secret() -> None:
@@ -114,7 +131,7 @@ def test_agents_that_are_set_but_empty_mean_every_task() -> None:
 def test_a_trailing_newline_as_secrets_from_files_have_it_is_dropped() -> None:
     settings = Settings.load({**REQUIRED, "VERCEL_TOKEN": "a-vercel-token\n"})
 
-    assert settings.vercel_token.get_secret_value() == "a-vercel-token"
+    assert settings.vercel_token == SecretStr("a-vercel-token")
 
 
 def test_neither_text_nor_repr_of_the_settings_shows_a_secret() -> None:
@@ -143,13 +160,13 @@ def test_the_redactor_knows_every_secret_and_the_password_in_either_spelling() -
 def documented(field: FieldInfo) -> str:
     """The row of docs/worker.md that describes a setting."""
     match field.default:
-        case _ if field.is_required():
+        case _ if field.alias in REQUIRED:
             default = "required"
         case timedelta() as duration:
             default = f"`{format_duration(duration)}`"
         case bool() as switch:
             default = f"`{str(switch).lower()}`"
-        case tuple() as names:
+        case tuple() as names if names:
             default = f"`{','.join(names)}`"
         case str() | int() as value if value != "":
             default = f"`{value}`"

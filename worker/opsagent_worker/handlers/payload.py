@@ -16,7 +16,7 @@ class Payload(BaseModel):
     )
 
 
-P = TypeVar("P", bound=Payload)
+P = TypeVar("P", bound=BaseModel)
 
 
 def read_payload(model: type[P], task: Task) -> P:

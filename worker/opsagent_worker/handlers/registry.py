@@ -3,42 +3,85 @@
 from collections.abc import Mapping
 
 import httpx
+import structlog
 from pydantic import SecretStr
 
 from opsagent_queue import TaskQueue, TaskType
 from opsagent_worker.handlers.alert import Alert
 from opsagent_worker.handlers.context import Run, TaskHandler
+from opsagent_worker.handlers.definition import HandlerDefinition
 from opsagent_worker.handlers.deploy import Deploy
 from opsagent_worker.handlers.investigate import Investigate
 from opsagent_worker.handlers.monitor import Monitor
 from opsagent_worker.settings import Settings
+from opsagent_worker.threads import HandlerThreads
 from opsagent_worker.vercel import VercelApi
+
+log = structlog.get_logger()
 
 
 def build_handlers(
-    settings: Settings, *, client: httpx.AsyncClient, queue: TaskQueue
+    settings: Settings,
+    *,
+    client: httpx.AsyncClient,
+    queue: TaskQueue,
+    own: Mapping[str, HandlerDefinition],
 ) -> Mapping[str, TaskHandler]:
-    """Task type → handler. A type that is absent here is failed at once (see `Runner`)."""
+    """Task type → handler: the built-in ones that the settings ask for, and `own`, the users', which go first.
+
+    A type that is absent here is failed at once (see `Runner`).
+    """
+    handlers = {
+        str(task_type): TaskHandler(
+            type=task_type, run=_builtin(task_type, settings, client=client, queue=queue)
+        )
+        for task_type in settings.builtins
+        if task_type not in own
+    }
+    # A task occupies its slot until its thread is free again, so there are never more calls than slots.
+    threads = HandlerThreads(settings.concurrency)
+    for task_type, definition in own.items():
+        replaces = task_type in settings.builtins
+        log.info(
+            "handler found", task_type=task_type, handler=definition.name, replaces_builtin=replaces
+        )
+        handlers[task_type] = definition.handler(threads)
+    return handlers
+
+
+def _builtin(
+    task_type: TaskType, settings: Settings, *, client: httpx.AsyncClient, queue: TaskQueue
+) -> Run:
     services = dict(settings.service_urls)
     if settings.orchestrator_url is not None:
         services.setdefault("orchestrator", f"{settings.orchestrator_url}/health")
-    vercel = VercelApi(
+    match task_type:
+        case TaskType.DEPLOY:
+            return Deploy(_vercel(settings, client), settings.vercel_poll_interval.total_seconds())
+        case TaskType.MONITOR:
+            return Monitor(client, services)
+        case TaskType.ALERT:
+            return Alert(
+                client,
+                slack_url=_reveal(settings.slack_webhook_url),
+                webhook_url=_reveal(settings.alert_webhook_url),
+            )
+        case TaskType.INVESTIGATE:
+            return Investigate(client, queue, services)
+        case _:
+            raise ValueError(f"no handler for {task_type} tasks comes with the worker")
+
+
+def _vercel(settings: Settings, client: httpx.AsyncClient) -> VercelApi:
+    token, team_id = settings.vercel_token, settings.vercel_team_id
+    if token is None or team_id is None:
+        raise ValueError("the built-in deploy handler needs VERCEL_TOKEN and VERCEL_TEAM_ID")
+    return VercelApi(
         client=client,
         base_url=settings.vercel_api_url,
-        token=settings.vercel_token.get_secret_value(),
-        team_id=settings.vercel_team_id,
+        token=token.get_secret_value(),
+        team_id=team_id,
     )
-    runs: dict[str, Run] = {
-        TaskType.DEPLOY: Deploy(vercel, settings.vercel_poll_interval.total_seconds()),
-        TaskType.MONITOR: Monitor(client, services),
-        TaskType.ALERT: Alert(
-            client,
-            slack_url=_reveal(settings.slack_webhook_url),
-            webhook_url=_reveal(settings.alert_webhook_url),
-        ),
-        TaskType.INVESTIGATE: Investigate(client, queue, services),
-    }
-    return {task_type: TaskHandler(type=task_type, run=run) for task_type, run in runs.items()}
 
 
 def _reveal(secret: SecretStr | None) -> str | None:
