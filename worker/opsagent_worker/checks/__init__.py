@@ -1,0 +1,1 @@
+"""Health checks of other systems: what `monitor` and `investigate` tasks look with."""
