@@ -28,6 +28,7 @@ from opsagent_queue.model import (
 )
 from opsagent_queue.notes import Notes
 from opsagent_queue.task_queue import DEFAULT_RESULT_TTL_MS, MAX_CRASHES, TaskQueue
+from opsagent_queue.url import passwords
 from opsagent_queue.wakeups import Cancelled, Created, Subscribed, Wakeup, Wakeups, Woken
 from opsagent_queue.wire import (
     Event,
@@ -85,5 +86,6 @@ __all__ = [
     "connect",
     "now_iso",
     "parse_time",
+    "passwords",
     "score",
 ]

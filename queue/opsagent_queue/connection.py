@@ -4,7 +4,6 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -13,6 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from opsagent_queue.errors import ConfigurationError, QueueRefusedError, QueueUnavailableError
+from opsagent_queue.sentinel import master_pool
+from opsagent_queue.url import NOT_TLS, RedisUrl
 
 HEALTH_CHECK_SECONDS: Final = 15
 """A pooled connection that was idle longer is asked for a PONG before it is trusted."""
@@ -20,7 +21,6 @@ HEALTH_CHECK_SECONDS: Final = 15
 _RETRIES: Final = 3
 _PASSING: Final = ("READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY ", "UNKILLABLE")
 """Refusals that end by themselves: a failover, a replica that catches up, a script that is long."""
-_OPTIONS: Final = frozenset({"db", "ssl_cert_reqs", "ssl_check_hostname"})
 
 
 def connect(
@@ -34,6 +34,8 @@ def connect(
 ) -> Redis:
     """A client for `url`: redis://, rediss:// (TLS) or unix://; connects on first use.
 
+    With redis+sentinel:// or rediss+sentinel:// its connections follow the master (docs/redis.md).
+
     rediss:// verifies the certificate against `ca_file` (PEM), or the system's authorities, and
     the host name. A URL that switches either off is refused unless `allow_insecure_tls`.
 
@@ -43,104 +45,45 @@ def connect(
 
     Raises `ConfigurationError`; no message, log line or repr contains the password.
     """
-    pool = BlockingConnectionPool(
-        max_connections=max_connections,
-        timeout=socket_timeout,
-        **_target(url, ca_file=ca_file, allow_insecure_tls=allow_insecure_tls),
+    parsed = RedisUrl.parse(url)
+    if ca_file is not None and not parsed.tls:
+        raise ConfigurationError(NOT_TLS)
+    tls = _tls(parsed, ca_file=ca_file, allow_insecure_tls=allow_insecure_tls) if parsed.tls else {}
+    options: dict[str, Any] = {
+        "db": parsed.db,
+        "username": parsed.username,
+        "password": parsed.password,
+        "max_connections": max_connections,
+        "timeout": socket_timeout,
         # RESP2 on purpose: RESP3 brings one more round trip per connection and nothing we use.
-        protocol=2,
-        decode_responses=True,
+        "protocol": 2,
+        "decode_responses": True,
         # Ids and records come from other programs: bytes that are no UTF-8 survive a round trip.
-        encoding_errors="surrogateescape",
+        "encoding_errors": "surrogateescape",
         # Also the limit for blocking commands, which is why this package uses none.
-        socket_timeout=socket_timeout,
-        socket_connect_timeout=socket_timeout,
-        health_check_interval=HEALTH_CHECK_SECONDS,
-        client_name=client_name,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), _RETRIES),
-    )
-    return Redis.from_pool(pool)
-
-
-def _target(url: str, *, ca_file: str | None, allow_insecure_tls: bool) -> dict[str, Any]:
-    """Where `url` points to, as keyword arguments of a connection pool."""
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError:
-        # Python's own message quotes the part it could not read, which may be the password.
-        raise ConfigurationError(
-            "the Redis URL cannot be read: expected redis://[user]:[password]@host:port/db with a "
-            'numeric port; percent-encode special characters of the password ("@" is %40, '
-            '"/" is %2F, "#" is %23)'
-        ) from None
-    if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ConfigurationError(
-            "the Redis URL must start with redis://, rediss:// (TLS) or unix://"
-        )
-    if parts.fragment or "#" in url:
-        raise ConfigurationError(
-            'the Redis URL contains "#", which ends a URL: write it as %23 in the password'
-        )
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - _OPTIONS):
-        raise ConfigurationError(
-            f"the Redis URL has options that are not supported here: {', '.join(unknown)}; "
-            f"supported are {', '.join(sorted(_OPTIONS))}"
-        )
-    target: dict[str, Any] = {
-        "username": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password else None,
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": socket_timeout,
+        "health_check_interval": HEALTH_CHECK_SECONDS,
+        "client_name": client_name,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), _RETRIES),
     }
-    if parts.scheme == "unix":
-        if not parts.path:
-            raise ConfigurationError("the Redis URL unix:// needs the path of a socket")
-        target |= {
-            "connection_class": UnixDomainSocketConnection,
-            "path": unquote(parts.path),
-            "db": _database(options.get("db", "")),
-        }
-    else:
-        if not parts.hostname:
-            raise ConfigurationError("the Redis URL names no host: redis://host:6379/0")
-        target |= {
-            "connection_class": Connection,
-            "host": parts.hostname,
-            "port": port or 6379,
-            "db": _database(options.get("db") or parts.path.strip("/")),
-        }
-    if parts.scheme == "rediss":
-        target["connection_class"] = SSLConnection
-        target |= _tls(options, ca_file=ca_file, allow_insecure_tls=allow_insecure_tls)
-    elif ca_file is not None or options.keys() & {"ssl_cert_reqs", "ssl_check_hostname"}:
-        raise ConfigurationError(
-            "TLS options or a certificate authority are given, but the Redis URL does not use "
-            "TLS: write rediss:// instead of redis://, or remove them"
-        )
-    return target
+    if parsed.service is not None:
+        return Redis.from_pool(master_pool(parsed, tls=tls, **options))
+    return Redis.from_pool(BlockingConnectionPool(**_target(parsed), **tls, **options))
 
 
-def _database(text: str) -> int:
-    if not text:
-        return 0
-    if not text.isascii() or not text.isdigit():
-        raise ConfigurationError(
-            "the Redis URL's database is not a number: expected redis://host:port/0"
-        )
-    return int(text)
+def _target(url: RedisUrl) -> dict[str, Any]:
+    """Where `url` points to without Sentinel, as keyword arguments of a connection pool."""
+    if url.socket is not None:
+        return {"connection_class": UnixDomainSocketConnection, "path": url.socket}
+    ((host, port),) = url.nodes
+    kind = SSLConnection if url.tls else Connection
+    return {"connection_class": kind, "host": host, "port": port}
 
 
-def _tls(
-    options: dict[str, str], *, ca_file: str | None, allow_insecure_tls: bool
-) -> dict[str, Any]:
+def _tls(url: RedisUrl, *, ca_file: str | None, allow_insecure_tls: bool) -> dict[str, Any]:
     """TLS settings: certificate and host name are verified unless both sides agreed not to."""
-    verify = options.get("ssl_cert_reqs", "required").lower()
-    check_hostname = options.get("ssl_check_hostname", "true").lower()
-    if verify not in {"required", "optional", "none"}:
-        raise ConfigurationError("ssl_cert_reqs in the Redis URL is required, optional or none")
-    if check_hostname not in {"true", "false"}:
-        raise ConfigurationError("ssl_check_hostname in the Redis URL is true or false")
-    weakened = verify != "required" or check_hostname == "false"
+    weakened = url.verify in {"optional", "none"} or url.check_hostname is False
     if weakened and not allow_insecure_tls:
         raise ConfigurationError(
             "the Redis URL switches off TLS verification (ssl_cert_reqs or ssl_check_hostname), "
@@ -150,10 +93,10 @@ def _tls(
         )
     if ca_file is not None:
         _check_authority(ca_file)
-    insecure = allow_insecure_tls and (verify == "none" or "ssl_cert_reqs" not in options)
+    insecure = allow_insecure_tls and url.verify in {None, "none"}
     return {
-        "ssl_cert_reqs": "none" if insecure else verify,
-        "ssl_check_hostname": not insecure and check_hostname == "true",
+        "ssl_cert_reqs": "none" if insecure else url.verify or "required",
+        "ssl_check_hostname": not insecure and url.check_hostname is not False,
         "ssl_ca_certs": ca_file,
         "ssl_min_version": ssl.TLSVersion.TLSv1_2,
     }

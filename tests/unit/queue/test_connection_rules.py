@@ -7,7 +7,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.connection import SSLConnection
 
-from opsagent_queue import ConfigurationError, Keys, TaskQueue, connect
+from opsagent_queue import ConfigurationError, Keys, TaskQueue, connect, passwords
+from opsagent_queue.sentinel import MasterPool
+from opsagent_queue.url import RedisUrl
 
 PASSWORD = "s3cr3t-word"
 
@@ -74,6 +76,15 @@ def test_a_url_that_asks_for_verification_keeps_it_even_where_less_is_allowed() 
         (f"rediss://:{PASSWORD}@cache?ssl_cert_reqs=maybe", "required, optional or none"),
         (f"rediss://:{PASSWORD}@cache?ssl_check_hostname=maybe", "true or false"),
         ("unix://", "path of a socket"),
+        (f"redis://:{PASSWORD}@one:1,two:2/0", "several hosts"),
+        (f"redis://:{PASSWORD}@cache?sentinel_password={PASSWORD}", "names none"),
+        (f"redis+sentinel://:{PASSWORD}@one:26379", "does not name the service"),
+        (f"redis+sentinel://:{PASSWORD}@one:26379/0", "does not name the service"),
+        (f"redis+sentinel://:{PASSWORD}@one:26379,/tasks", "no host before a comma"),
+        (f"redis+sentinel://:{PASSWORD}@one,two:port/tasks", "numeric port"),
+        (f"redis+sentinel://:{PASSWORD}@/tasks/0", "names no host"),
+        (f"redis+sentinel://:{PASSWORD}@one/tasks/main", "database is not a number"),
+        (f"redis+sentinel://:{PASSWORD}@one/tasks?ssl_cert_reqs=none", "write rediss://"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused_with_advice_and_without_its_password(
@@ -83,6 +94,55 @@ def test_a_url_that_cannot_work_is_refused_with_advice_and_without_its_password(
         settings(connect(url))
     assert PASSWORD not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_a_sentinel_url_is_understood_in_full() -> None:
+    url = RedisUrl.parse(
+        f"rediss+sentinel://ops:{PASSWORD}@One:1,[::1],three:3/tasks/2"
+        "?sentinel_username=watch&sentinel_password=a%2Bb+c&ssl_check_hostname=false"
+    )
+    assert url.nodes == (("one", 1), ("::1", 26379), ("three", 3))
+    assert (url.service, url.db, url.tls) == ("tasks", 2, True)
+    assert (url.username, url.password) == ("ops", PASSWORD)
+    assert (url.sentinel_username, url.sentinel_password) == ("watch", "a+b+c")
+    assert (url.verify, url.check_hostname) == (None, False)
+    assert PASSWORD not in repr(url)
+    assert "a+b+c" not in repr(url)
+
+
+def test_tls_holds_for_sentinels_too_and_credentials_stay_apart(tmp_path: Path) -> None:
+    client = connect(f"rediss+sentinel://:{PASSWORD}@one,two/tasks?sentinel_password=other")
+    pool = client.connection_pool
+    assert isinstance(pool, MasterPool)
+    made = settings(client)
+    assert (made["password"], made["ssl_check_hostname"], made["db"]) == (PASSWORD, True, 0)
+    assert issubclass(pool.connection_class, SSLConnection)
+    for sentinel, host in zip(pool.sentinel_manager.sentinels, ("one", "two"), strict=True):
+        made = settings(sentinel)
+        assert (made["host"], made["port"], made["password"]) == (host, 26379, "other")
+        assert (made["ssl_cert_reqs"], made["ssl_check_hostname"]) == ("required", True)
+        assert sentinel.connection_pool.connection_class is SSLConnection
+    assert PASSWORD not in repr(pool) + repr(pool.sentinel_manager)
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        settings(connect("rediss+sentinel://one/tasks", ca_file=str(tmp_path / "ca.crt")))
+
+
+@pytest.mark.parametrize(
+    ("url", "spellings"),
+    [
+        ("redis://cache/0", set()),
+        ("redis://:plain@cache", {"plain"}),
+        ("redis://ops:p%40ss@cache", {"p%40ss", "p@ss"}),
+        (
+            "redis+sentinel://:one@a:1,b:2/tasks?db=1&sentinel_password=t%2Fwo",
+            {"one", "t%2Fwo", "t/wo"},
+        ),
+    ],
+)
+def test_every_spelling_of_a_password_is_known_to_those_who_hide_it(
+    url: str, spellings: set[str]
+) -> None:
+    assert passwords(url) == spellings
 
 
 def test_a_missing_authority_file_is_named(tmp_path: Path) -> None:
