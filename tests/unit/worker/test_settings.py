@@ -70,7 +70,11 @@ def test_missing_and_wrong_variables_are_listed_together() -> None:
     [
         ("WORKER_BUILTINS", "deploy,restart", "restart: choose from deploy, monitor, alert,"),
         ("WORKER_BUILTINS", "none,deploy", "none: choose from deploy"),
-        ("REDIS_URL", "http://queue", "must start with redis://, rediss:// (TLS) or unix://"),
+        (
+            "REDIS_URL",
+            "http://queue",
+            "must start with redis://, rediss:// (TLS), unix://, or with redis+sentinel://",
+        ),
         ("REDIS_URL", "rediss://queue?ssl_cert_reqs=none", "switches off TLS verification"),
         ("OPSAGENT_REDIS_CA_FILE", "/no/such/file", "does not use TLS"),
         ("WORKER_POLL_INTERVAL", "1h", "must be from 100ms to 5m"),
@@ -155,6 +159,14 @@ def test_the_redactor_knows_every_secret_and_the_password_in_either_spelling() -
         "to https://hooks.example/a-secret-path",
     ):
         assert redactor.text(text).endswith("[redacted]"), text
+
+
+def test_a_sentinel_url_is_accepted_and_its_passwords_are_hidden() -> None:
+    url = "redis+sentinel://:first-word@one:26379,two:26379/tasks/0?sentinel_password=2nd%2Dword"
+    settings = Settings.load({**REQUIRED, "REDIS_URL": url})
+    assert settings.redactor().text("first-word 2nd-word 2nd%2Dword") == " ".join(
+        ["[redacted]"] * 3
+    )
 
 
 def documented(field: FieldInfo) -> str:
