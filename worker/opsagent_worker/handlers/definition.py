@@ -60,13 +60,6 @@ class HandlerDefinition:
             except TaskCancelledError:
                 # Called off from outside it would have been cancelled (HandlerThreads.run): the time was over.
                 raise TaskTimeoutError("stopped itself because its time was over") from None
-            except SystemExit as error:
-                raise RuntimeError(f"the handler called sys.exit({error})") from error
-            except asyncio.CancelledError as error:
-                current = asyncio.current_task()
-                if current is None or current.cancelling():
-                    raise
-                raise RuntimeError("the handler awaited something that was cancelled") from error
 
         return TaskHandler(
             type=self.type, run=run, timeout=self.timeout, concurrency=self.concurrency

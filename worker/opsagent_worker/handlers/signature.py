@@ -62,7 +62,7 @@ def read_signature(function: Callable[..., Any]) -> Arguments:
         HandlerDefinitionError: some parameter is unclear, or the result cannot be one.
     """
     if not inspect.isfunction(function):
-        kind = type(function).__name__
+        kind = "class" if isinstance(function, type) else type(function).__name__
         raise HandlerDefinitionError(f"@task goes above a function, not above a {kind}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise _wrong(function, "yields, but a handler returns its result once")
