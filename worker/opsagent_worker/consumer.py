@@ -1,12 +1,12 @@
-"""The one claimer: asks for as many tasks as there are free slots, and starts them."""
+"""The one claimer: asks for as many tasks as there is room for, and starts them."""
 
 import asyncio
 import contextlib
 import time
 import uuid
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import structlog
@@ -15,15 +15,23 @@ from opsagent_queue import Claim, ClaimResult, Lease, QueueError, TaskQueue
 from opsagent_worker.backoff import Backoff, spread
 from opsagent_worker.cancellation import cancel_until_done
 from opsagent_worker.leases import LeaseKeeper
-from opsagent_worker.metrics import Metrics
+from opsagent_worker.metrics import OTHER, Metrics
 from opsagent_worker.probes import Health
+from opsagent_worker.reporter import Reporter
 from opsagent_worker.runner import Runner
-from opsagent_worker.running import Interruption, RunningTask
+from opsagent_worker.running import Interruption, RunningTask, Watcher
 
 log = structlog.get_logger()
 
 # A message announces most tasks; a delayed one that has just become due need not be met to the millisecond.
 _SHORTEST_WAIT: Final = 0.02
+
+# Leases this worker holds at most, for each slot: one whose task runs, and four whose outcome Redis is about to learn. That
+# keeps short tasks flowing while reports travel, and bounds what a crash makes others do again.
+_LEASES_PER_SLOT: Final = 5
+
+# More ids are of no use: a claim looks at about as many of the waiting tasks by itself.
+_MOST_HINTS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,9 @@ class _Request:
     """One claim, however often it is sent: the queue answers a known token with the batch it already gave."""
 
     token: str
+    count: int
+    hints: tuple[str, ...]
+    without: tuple[str, ...]
     first_sent: float
 
 
@@ -54,34 +65,53 @@ class Consumer:
         claiming: Claiming,
         *,
         runner: Runner,
+        reporter: Reporter,
         keeper: LeaseKeeper,
         metrics: Metrics,
         health: Health,
+        watchers: Sequence[Watcher] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._claiming = claiming
         self._runner = runner
+        self._reporter = reporter
         self._keeper = keeper
         self._metrics = metrics
         self._health = health
+        self._watchers = tuple(watchers)
         self._clock = clock
         self._backoff = Backoff(base=0.2, ceiling=claiming.poll_interval)
-        self._running: dict[RunningTask, asyncio.Task[None]] = {}
+        self._handlers = runner.handlers
+        self._limits = {
+            task_type: handler.concurrency
+            for task_type, handler in runner.handlers.items()
+            if handler.concurrency is not None
+        }
+        self._running: dict[asyncio.Task[None], RunningTask] = {}
+        self._running_of_type: Counter[str] = Counter()
+        self._hints: deque[str] = deque(maxlen=_MOST_HINTS)
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._no_room = False
         metrics.slots.set(claiming.slots)
         metrics.in_flight.set_function(lambda: float(len(self._running)))
+        reporter.when_settled(self._settled)
 
     @property
     def busy(self) -> int:
         """Tasks that run, or whose end is still to be reported."""
-        return len(self._running)
+        return len(self._running) + self._reporter.unreported
 
     def wake(self) -> None:
         """There may be something to claim."""
+        self._wake.set()
+
+    def announce(self, task_id: str) -> None:
+        """This task was just created: the next claim looks at it first."""
+        self._hints.append(task_id)
         self._wake.set()
 
     def stop(self) -> None:
@@ -96,13 +126,13 @@ class Consumer:
             self._health.claim_loop_turned()
             # Cleared before the claim, so that what happens during it is looked at after it.
             self._wake.clear()
-            free = self._claiming.slots - len(self._running)
-            if free == 0:
+            request = request or self._request()
+            self._no_room = request is None
+            if request is None:
                 await self._sleep(self._claiming.poll_interval)
                 continue
-            request = request or _Request(uuid.uuid4().hex, self._clock())
             try:
-                result = await self._claim(request, count=free)
+                result = await self._claim(request)
             except QueueError as error:
                 failures += 1
                 self._unreachable(error, failures=failures)
@@ -110,21 +140,22 @@ class Consumer:
                 continue
             if failures:
                 log.info("the queue answers again", failures=failures)
-            deadline = request.first_sent + self._claiming.lease
-            request, failures = None, 0
+            failures = 0
             self._metrics.queue_up.set(1)
             self._health.ready = True
-            await self._start(result.claims, deadline=deadline)
-            if len(result.claims) < free:
+            await self._start(result.claims, deadline=request.first_sent + self._claiming.lease)
+            if len(result.claims) < request.count and not result.more:
+                request = None
                 await self._sleep(self._until_next_look(result))
+            request = None
 
     async def idle(self) -> None:
-        """Returns once nothing runs any more."""
+        """Returns once nothing runs any more and every outcome is reported."""
         await self._idle.wait()
 
     def interrupt_all(self) -> None:
         """Cancels what runs and hands it back."""
-        for running in list(self._running):
+        for running in list(self._running.values()):
             running.interrupt(Interruption.DRAINED)
 
     async def abandon(self) -> None:
@@ -133,18 +164,39 @@ class Consumer:
         Does not return while a handler ignores its cancellation.
         """
         abandoned = dict(self._running)
-        for job in abandoned.values():
-            job.cancel()
-        await self._hand_back([running.lease for running in abandoned])
-        await cancel_until_done(abandoned.values())
+        for running in abandoned.values():
+            running.abandon()
+        await self._hand_back([running.lease for running in abandoned.values()])
+        await cancel_until_done(abandoned)
 
-    async def _claim(self, request: _Request, *, count: int) -> ClaimResult:
+    def _request(self) -> _Request | None:
+        """What to claim now; None if there is no room."""
+        slots = self._claiming.slots
+        room = min(slots - len(self._running), _LEASES_PER_SLOT * slots - self.busy)
+        if room <= 0:
+            return None
+        # Half of the slots at once: while Redis hands out the next half, the tasks of this one run.
+        count = min(room, (slots + 1) // 2)
+        hints = tuple(self._hints)
+        self._hints.clear()
+        return _Request(uuid.uuid4().hex, count, hints, self._full_types(), self._clock())
+
+    def _full_types(self) -> tuple[str, ...]:
+        return tuple(
+            task_type
+            for task_type, limit in self._limits.items()
+            if self._running_of_type[task_type] >= limit
+        )
+
+    async def _claim(self, request: _Request) -> ClaimResult:
         return await self._queue.claim(
             owner=self._claiming.owner,
             version=self._claiming.version,
-            count=count,
+            count=request.count,
             lease_ms=round(self._claiming.lease * 1000),
             token=request.token,
+            hints=request.hints,
+            without=request.without,
         )
 
     async def _start(self, claims: Sequence[Claim], *, deadline: float) -> None:
@@ -155,25 +207,52 @@ class Consumer:
             await self._hand_back([claim.lease for claim in claims])
             return
         self._idle.clear()
+        surplus = []
         for claim in claims:
-            running = RunningTask(claim, deadline)
-            self._keeper.add(running)
-            job = asyncio.create_task(self._runner.run(running), name=claim.task.task_id)
-            self._running[running] = job
-            job.add_done_callback(partial(self._ended, running))
+            limit = self._limits.get(claim.task.type)
+            if limit is not None and self._running_of_type[claim.task.type] >= limit:
+                surplus.append(claim.lease)
+            else:
+                self._run(claim, deadline)
+        if surplus:
+            await self._hand_back(surplus)
 
-    def _ended(self, running: RunningTask, job: "asyncio.Task[None]") -> None:
-        del self._running[running]
-        self._keeper.remove(running)
-        if not self._running:
-            self._idle.set()
-        self._wake.set()
+    def _run(self, claim: Claim, deadline: float) -> None:
+        task = claim.task
+        handler = self._handlers.get(task.type)
+        running = RunningTask(claim, deadline, handler, OTHER if handler is None else task.type)
+        self._running_of_type[running.label] += 1
+        self._keeper.add(running)
+        for watcher in self._watchers:
+            watcher.add(running)
+        job = running.job = asyncio.create_task(self._runner.run(running), name=task.task_id)
+        self._running[job] = running
+        job.add_done_callback(self._ended)
+
+    def _ended(self, job: "asyncio.Task[None]") -> None:
+        running = self._running.pop(job)
+        running.job = None
+        self._running_of_type[running.label] -= 1
+        for watcher in self._watchers:
+            watcher.remove(running)
+        if job.cancelled() or job.exception() is not None:
+            # Nothing was reported, so the lease is no longer renewed: the task comes back when it expires.
+            self._keeper.remove(running)
         if not job.cancelled() and (error := job.exception()) is not None:
-            # The runner turns whatever a handler does into an outcome, so this is a fault of ours. The lease is no longer
-            # renewed: the task comes back when it expires.
+            # The runner turns whatever a handler does into an outcome, so this is a fault of ours.
             log.error("task not reported", task_id=running.lease.task_id, exc_info=error)
+        self._wake.set()
+        self._settled()
+
+    def _settled(self) -> None:
+        if self._no_room:
+            self._wake.set()
+        if not self.busy:
+            self._idle.set()
 
     async def _hand_back(self, leases: Sequence[Lease]) -> None:
+        if not leases:
+            return
         try:
             released = await self._queue.release(leases)
         except QueueError as error:

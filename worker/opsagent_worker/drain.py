@@ -50,7 +50,7 @@ async def interrupt(consumer: Consumer) -> None:
         async with asyncio.timeout(_CANCEL_SECONDS):
             await _interrupted(consumer)
             return
-    log.error("tasks did not end when interrupted", running=consumer.busy)
+    log.error("tasks did not end when interrupted, or cannot be reported", tasks=consumer.busy)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_HAND_BACK_SECONDS):
             await consumer.abandon()

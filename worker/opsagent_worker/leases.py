@@ -1,13 +1,14 @@
-"""Keeps the leases of running tasks alive, and interrupts a task whose lease is gone."""
+"""Keeps the leases of claimed tasks alive, and interrupts a task whose lease is gone or that was cancelled."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
 
-from opsagent_queue import QueueError, TaskQueue
+from opsagent_queue import QueueError, Renewed, TaskQueue
 from opsagent_worker.backoff import Backoff, spread
 from opsagent_worker.metrics import Metrics
 from opsagent_worker.running import Interruption, RunningTask
@@ -21,7 +22,8 @@ _RENEWALS_PER_LEASE: Final = 3
 class LeaseKeeper:
     """Renews by explicit ids, at every third of the lease, over a connection that nothing else uses.
 
-    `queue` must be that connection's: renewals then never wait behind claims and reports.
+    `queue` must be that connection's: renewals then never wait behind claims and reports. A lease is kept until the queue
+    knows how its task ended, not only while its handler runs.
     """
 
     def __init__(
@@ -39,30 +41,50 @@ class LeaseKeeper:
         self._metrics = metrics
         self._clock = clock
         self._held: dict[str, RunningTask] = {}
+        self._suspects: set[str] = set()
+        self._suspicion = asyncio.Event()
 
     def add(self, running: RunningTask) -> None:
         """Keeps this lease from now on. An older lease on the same task is thereby known to be lost."""
         older = self._held.get(running.lease.task_id)
         self._held[running.lease.task_id] = running
         if older is not None:
-            self._interrupt(older, Interruption.LEASE_LOST)
+            self._lose(older, Interruption.LEASE_LOST)
 
     def remove(self, running: RunningTask) -> None:
         if self._held.get(running.lease.task_id) is running:
             del self._held[running.lease.task_id]
 
+    def ask_about(self, task_id: str) -> None:
+        """Somebody says that this task was cancelled: if it is held here, ask the queue at once."""
+        if task_id in self._held:
+            self._suspects.add(task_id)
+            self._suspicion.set()
+
     async def run(self) -> None:
         failures = 0
+        due = self._clock() + spread(self._interval)
         while True:
-            pause = self._backoff.delay(failures) if failures else spread(self._interval)
-            await asyncio.sleep(pause)
-            failures = 0 if await self._renew() else failures + 1
+            await self._sleep_until(due)
+            # The event alone is only word of mouth; what the queue answers to a renewal is the truth.
+            suspects, self._suspects = self._suspects, set()
+            if self._clock() < due:
+                await self._renew([one for id_ in suspects if (one := self._held.get(id_))])
+                continue
+            # Interrupted tasks too: until their end is reported, nobody else should take them.
+            failures = 0 if await self._renew(list(self._held.values())) else failures + 1
             self._interrupt_expired()
+            pause = self._backoff.delay(failures) if failures else spread(self._interval)
+            due = self._clock() + pause
 
-    async def _renew(self) -> bool:
+    async def _sleep_until(self, due: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(due - self._clock()):
+                await self._suspicion.wait()
+        self._suspicion.clear()
+
+    async def _renew(self, held: Sequence[RunningTask]) -> bool:
         """Whether the queue answered."""
-        # Interrupted tasks too: until their end is reported, nobody else should take them.
-        held = list(self._held.values())
         if not held:
             return True
         asked = self._clock()
@@ -76,13 +98,21 @@ class LeaseKeeper:
             log.warning("leases could not be renewed", leases=len(held), reason=str(error))
             return False
         for running in held:
-            if self._held.get(running.lease.task_id) is not running:
-                continue  # reported while the renewal was under way, which takes the lease away as well
-            if running.lease.task_id in renewed.lost:
-                self._interrupt(running, Interruption.LEASE_LOST)
-            else:
-                running.deadline = asked + self._lease_seconds
+            self._learn(running, renewed, until=asked + self._lease_seconds)
         return True
+
+    def _learn(self, running: RunningTask, renewed: Renewed, *, until: float) -> None:
+        task_id = running.lease.task_id
+        if self._held.get(task_id) is not running:
+            return  # reported while the renewal was under way, which takes the lease away as well
+        if task_id in renewed.lost:
+            self._lose(running, Interruption.LEASE_LOST)
+            return
+        running.deadline = until
+        if task_id in renewed.cancelled:
+            if running.job is not None and running.interruption is None:
+                log.info("task was cancelled, its handler is stopped", task_id=task_id)
+            running.interrupt(Interruption.CANCELLED)
 
     def _patience(self, held: Iterable[RunningTask], *, now: float) -> float:
         """Seconds to wait for an answer: not past the moment at which the first lease ends."""
@@ -96,9 +126,11 @@ class LeaseKeeper:
         now = self._clock()
         for running in list(self._held.values()):
             if running.deadline <= now:
-                self._interrupt(running, Interruption.LEASE_EXPIRED)
+                self._lose(running, Interruption.LEASE_EXPIRED)
 
-    def _interrupt(self, running: RunningTask, why: Interruption) -> None:
+    def _lose(self, running: RunningTask, why: Interruption) -> None:
+        if running.job is None:
+            return  # nothing to stop; whether its outcome comes too late is for the queue to say
         if running.interruption is None:
             self._metrics.lost_leases.inc()
             log.warning(

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from opsagent_worker.backoff import Backoff
-from opsagent_worker.errors import PermanentError, RetryableError
+from opsagent_worker.errors import DeferredError, PermanentError, RetryableError
 
-Reason = Literal["timeout", "retryable", "unexpected"]
+Reason = Literal["timeout", "retryable", "unexpected", "deferred"]
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    result: Mapping[str, Any]
+    result: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,14 @@ class Retry:
     reason: Reason
     delay: float
     """Seconds until the next attempt."""
+    error_class: str
+    counted: bool = True
+    """Whether this attempt is one of those the task has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody cancelled the task, and its handler has stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class LeaseLost:
     """Somebody else has the task: there is nothing to report."""
 
 
-Outcome = Completed | Failed | Retry | HandBack | LeaseLost
+Outcome = Completed | Failed | Retry | Cancelled | HandBack | LeaseLost
 
 
 class TaskTimeoutError(Exception):
@@ -53,11 +61,15 @@ def judge(error: Exception, *, attempt: int, max_attempts: int, backoff: Backoff
 
     Permanent errors fail at once. Everything else is tried again: time-outs and what a handler calls retryable because
     it may pass, and what it did not foresee because most such errors are somebody else's trouble and the number of
-    attempts is bounded.
+    attempts is bounded. A deferred attempt costs the task none of them.
     """
-    text = str(error) or type(error).__name__
+    error_class = type(error).__name__
+    text = str(error) or error_class
     if isinstance(error, PermanentError):
-        return Failed(text, type(error).__name__)
+        return Failed(text, error_class)
+    if isinstance(error, DeferredError):
+        delay = backoff.delay(1, retry_after=error.retry_in)
+        return Retry(text, "deferred", delay, error_class, counted=False)
     reason: Reason
     retry_after = None
     match error:
@@ -66,11 +78,11 @@ def judge(error: Exception, *, attempt: int, max_attempts: int, backoff: Backoff
         case TaskTimeoutError():
             reason = "timeout"
         case _:
-            reason, text = "unexpected", f"{type(error).__name__}: {text}"
+            reason, text = "unexpected", f"{error_class}: {text}"
     if attempt >= max_attempts:
         attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-        return Failed(f"gave up after {attempts}: {text}", type(error).__name__)
-    return Retry(text, reason, backoff.delay(attempt, retry_after=retry_after))
+        return Failed(f"gave up after {attempts}: {text}", error_class)
+    return Retry(text, reason, backoff.delay(attempt, retry_after=retry_after), error_class)
 
 
 def allowed_attempts(*, task_max_retries: int, settings_max_attempts: int) -> int:

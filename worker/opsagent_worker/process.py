@@ -34,14 +34,15 @@ def run() -> int:
         print(error, file=sys.stderr)  # noqa: T201 - for a person; logs are not configured yet
         return MISCONFIGURED
     redactor = settings.redactor()
-    logs.configure(level=settings.log_level, redactor=redactor)
+    lines = logs.configure(level=settings.log_level, redactor=redactor)
     capture = configure_error_reports(settings, redactor)
 
     async def main() -> None:
         signals = StopSignals()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, signals.received)
-        await run_worker(settings, own=own, signals=signals, capture=capture)
+        with lines.gathering():
+            await run_worker(settings, own=own, signals=signals, capture=capture, lines=lines)
 
     try:
         uvloop.run(main())

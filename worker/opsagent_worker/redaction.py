@@ -1,8 +1,12 @@
-"""Keeps secrets out of everything that leaves the process: logs, task errors, events, error reports."""
+"""Keeps secrets out of everything that leaves the process: logs, task errors, results, events, error reports."""
 
+import contextlib
+import json
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
+
+import msgspec
 
 MASK: Final = "[redacted]"
 
@@ -22,6 +26,7 @@ class Redactor:
         }
         # Longest first: a secret that contains another one is masked whole.
         self._secrets = sorted(spellings, key=len, reverse=True)
+        self._in_json = sorted({form for secret in spellings for form in _json_forms(secret)})
 
     def text(self, text: str) -> str:
         for secret in self._secrets:
@@ -43,3 +48,23 @@ class Redactor:
                 return [self.value(item) for item in value]
             case _:
                 return self.text(str(value))
+
+    def occurs_in(self, encoded: str) -> bool:
+        """Whether JSON text may contain a secret, in whichever way it was escaped.
+
+        This is the quick look at what nearly always contains none: searching the text once for each spelling takes a
+        tenth of walking through the values. What it finds must be redacted by `value`, before it is encoded: a
+        replacement inside JSON text would break it, were a secret `true` or `1234`.
+        """
+        for form in self._in_json:  # noqa: SIM110 - any() with a generator takes twice as long, and this is the hot path
+            if form in encoded:
+                return True
+        return False
+
+
+def _json_forms(text: str) -> set[str]:
+    """How `text` is written inside a JSON string: by `json.dumps` in either mode, and by msgspec."""
+    forms = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    with contextlib.suppress(UnicodeEncodeError):  # no UTF-8, and never written by it
+        forms.add(msgspec.json.encode(text).decode()[1:-1])
+    return forms

@@ -1,24 +1,24 @@
-"""Runs one claimed task from its start to the report of its end."""
+"""Runs one claimed task: its handler, within its time, and what its end means."""
 
 import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import structlog
-from structlog.contextvars import bound_contextvars
 
-from opsagent_queue import EventType, Task, parse_time
+from opsagent_queue import EventType, Task
 from opsagent_worker.backoff import Backoff
-from opsagent_worker.errors import PermanentError
+from opsagent_worker.errors import PermanentError, TaskCancelledError
 from opsagent_worker.events import EventPublisher
 from opsagent_worker.handlers.context import TaskContext, TaskHandler
-from opsagent_worker.metrics import Metrics
+from opsagent_worker.journal import Journal
+from opsagent_worker.logs import current_task
 from opsagent_worker.outcome import (
+    Cancelled,
     Completed,
     Failed,
     HandBack,
@@ -35,17 +35,21 @@ from opsagent_worker.running import Interruption, RunningTask
 
 log = structlog.get_logger()
 
+# A handler that is interrupted may have something to undo. Only when it goes on for longer than this is it interrupted
+# again, in case the first time got lost (see cancellation.py).
+_INTERRUPT_AGAIN_SECONDS: Final = 5.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
     handlers: Mapping[str, TaskHandler]
     reporter: Reporter
     events: EventPublisher
-    metrics: Metrics
+    journal: Journal
     redactor: Redactor
     backoff: Backoff
     task_timeout: float
-    """Seconds."""
+    """Seconds, for handlers that set no other time."""
     max_attempts: int
     version: str
     pod_name: str
@@ -53,93 +57,74 @@ class Runner:
     """Told of the error behind each final failure, once."""
 
     async def run(self, running: RunningTask) -> None:
-        task, lease = running.claim.task, running.lease
-        label = task.type if task.type in self.handlers else "other"
-        with bound_contextvars(
-            task_id=task.task_id,
-            trace_id=task.trace_id,
-            task_type=task.type,
-            attempt=lease.attempt,
-        ):
-            self._started(running, label)
-            began = time.monotonic()
-            outcome = await self._attempt(running)
-            seconds = time.monotonic() - began
-            self.metrics.run_seconds.labels(label).observe(seconds)
-            # A lost lease has nothing to report to: the queue has already given the task away.
-            taken = not isinstance(outcome, LeaseLost) and await self.reporter.report(
-                lease, outcome, seconds=seconds
-            )
-            if taken:
-                self._ended(outcome, label, seconds)
+        """From the start of the handler to the hand-over of its outcome to the reporter. Raises nothing of a handler's.
 
-    def _started(self, running: RunningTask, label: str) -> None:
-        self.metrics.claimed.labels(label).inc()
-        created = parse_time(running.claim.task.created_at)
-        if created is not None and running.lease.attempt == 1:
-            waited = (datetime.now(UTC) - created).total_seconds()
-            self.metrics.wait_seconds.labels(label).observe(max(0.0, waited))
+        Whoever runs this must be `running.job`, or nothing could interrupt it.
+        """
+        current_task.set(running.fields)
+        self.journal.started(running)
+        began = time.monotonic()
+        outcome = await self._attempt(running)
+        running.job = None
+        seconds = time.monotonic() - began
+        self.journal.handler_ended(running, seconds)
+        if running.interruption is Interruption.ABANDONED:
+            outcome = LeaseLost()
+        self.reporter.report(running, outcome, seconds=seconds)
 
     async def _attempt(self, running: RunningTask) -> Outcome:
         if running.interruption is not None:
-            return _interrupted(running.interruption)
-        task, lease = running.claim.task, running.lease
-        allowed = allowed_attempts(
-            task_max_retries=task.max_retries, settings_max_attempts=self.max_attempts
-        )
+            return self._interrupted(running, running.interruption)
         try:
-            return Completed(await self._call_handler(running))
-        except asyncio.CancelledError:
-            if running.interruption is None:
+            result = await self._call_handler(running)
+            return Completed(self._checked(result))
+        except (asyncio.CancelledError, TaskCancelledError, SystemExit) as error:
+            if running.interruption is not None:
+                return self._interrupted(running, running.interruption)
+            job = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and job is not None and job.cancelling():
                 raise  # the process ends, or somebody cancelled what is not theirs to cancel
-            return _interrupted(running.interruption)
-        except Exception as error:
-            outcome = judge(
-                error, attempt=lease.attempt, max_attempts=allowed, backoff=self.backoff
-            )
-            if isinstance(outcome, Failed):
-                self.capture(error)
-            log.debug("handler raised", exc_info=error)
-            return self._redacted(outcome)
+            # The handler's own doing: it awaited something that was cancelled, or would have ended the worker.
+            return self._failure(running, RuntimeError(f"handler raised {error!r}"))
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            if running.interruption is not None:
+                # Interrupted, and it said so in its own way.
+                return self._interrupted(running, running.interruption)
+            return self._failure(running, error)
 
-    async def _call_handler(self, running: RunningTask) -> Mapping[str, Any]:
-        task, lease = running.claim.task, running.lease
-        handler = self._handler(task)
-        timeout = self.task_timeout if handler.timeout is None else handler.timeout
-        context = TaskContext(
-            task=task,
-            attempt=lease.attempt,
-            emit=partial(self.events.publish, task=task),
-            log=log,
-            deadline=time.monotonic() + timeout,
-        )
-        running.handler_started()
-        try:
-            async with asyncio.timeout(timeout) as limit:
-                await self._announce(task, attempt=lease.attempt)
-                result = await handler.run(context)
-        except TimeoutError:
-            if limit.expired():
-                raise TaskTimeoutError(
-                    f"took longer than the {timeout:g} s a task may take"
-                ) from None
-            raise
-        finally:
-            running.handler_ended()
-        return self._checked(result or {})
-
-    def _handler(self, task: Task) -> TaskHandler:
-        handler = self.handlers.get(task.type)
+    async def _call_handler(self, running: RunningTask) -> Mapping[str, Any] | None:
+        task, handler = running.claim.task, running.handler
         if handler is None:
             # Left in the queue it would come back for ever, and no other agent may take it.
             known = ", ".join(sorted(self.handlers))
             raise PermanentError(
                 f"no handler for tasks of type {task.type!r}; this worker runs {known}"
             )
-        return handler
+        self._announce(task, attempt=running.lease.attempt)
+        timeout = self._timeout(handler)
+        # One timer; `asyncio.timeout` would cost as much as all else that happens to a short task.
+        limit = _Limit(running, timeout)
+        try:
+            return await handler.run(self._context(running, timeout))
+        finally:
+            limit.cancel()
 
-    async def _announce(self, task: Task, *, attempt: int) -> None:
-        await self.events.publish(
+    def _timeout(self, handler: TaskHandler) -> float:
+        return self.task_timeout if handler.timeout is None else handler.timeout
+
+    def _context(self, running: RunningTask, timeout: float) -> TaskContext:
+        task = running.claim.task
+        return TaskContext(
+            task=task,
+            attempt=running.lease.attempt,
+            emit=partial(self.events.publish, task=task),
+            log=log,
+            deadline=time.monotonic() + timeout,
+            is_cancelled=running.interrupted,
+        )
+
+    def _announce(self, task: Task, *, attempt: int) -> None:
+        self.events.post(
             EventType.TASK_STARTED,
             {
                 "task_type": task.type,
@@ -150,52 +135,68 @@ class Runner:
             task=task,
         )
 
-    def _checked(self, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _checked(self, result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if result is None:
+            return None
         try:
-            json.dumps(result, allow_nan=False)
+            result = dict(result)
+            text = json.dumps(result, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise PermanentError(f"the handler's result is not JSON: {error}") from error
-        redacted: Mapping[str, Any] = self.redactor.value(dict(result))
+        if not self.redactor.occurs_in(text):
+            return result
+        redacted: Mapping[str, Any] = self.redactor.value(result)
         return redacted
 
-    def _redacted(self, outcome: Failed | Retry) -> Failed | Retry:
+    def _failure(self, running: RunningTask, error: Exception) -> Failed | Retry:
+        allowed = allowed_attempts(
+            task_max_retries=running.claim.task.max_retries,
+            settings_max_attempts=self.max_attempts,
+        )
+        outcome = judge(
+            error, attempt=running.lease.attempt, max_attempts=allowed, backoff=self.backoff
+        )
+        log.debug("handler raised", exc_info=error)
         match outcome:
-            case Failed(error, error_class):
-                return Failed(self.redactor.text(error), error_class)
-            case Retry(error, reason, delay):
-                return Retry(self.redactor.text(error), reason, delay)
+            case Failed(text, error_class):
+                self.capture(error)
+                return Failed(self.redactor.text(text), error_class)
+            case Retry(text, reason, delay, error_class, counted):
+                return Retry(self.redactor.text(text), reason, delay, error_class, counted)
             case _:
                 assert_never(outcome)
 
-    def _ended(self, outcome: Outcome, label: str, seconds: float) -> None:
-        duration = round(seconds, 3)
-        match outcome:
-            case Completed():
-                self.metrics.finished.labels(label, "completed").inc()
-                log.info("task completed", seconds=duration)
-            case Failed(error, error_class):
-                self.metrics.finished.labels(label, "failed").inc()
-                log.error("task failed", seconds=duration, error=error, error_class=error_class)
-            case Retry(error, reason, delay):
-                self.metrics.retried.labels(label, reason).inc()
-                log.warning(
-                    "task is tried again", seconds=duration, error=error, delay=round(delay, 3)
+    def _interrupted(self, running: RunningTask, why: Interruption) -> Outcome:
+        match why:
+            case Interruption.LEASE_LOST | Interruption.ABANDONED:
+                return LeaseLost()
+            case Interruption.CANCELLED:
+                return Cancelled()
+            case Interruption.TIMED_OUT:
+                handler = running.handler
+                limit = self.task_timeout if handler is None else self._timeout(handler)
+                return self._failure(
+                    running, TaskTimeoutError(f"took longer than the {limit:g} s a task may take")
                 )
-            case HandBack():
-                self.metrics.released.inc()
-                log.info("task handed back", seconds=duration)
-            case LeaseLost():
-                pass
+            case Interruption.LEASE_EXPIRED | Interruption.DRAINED:
+                # An expired lease is ours until somebody reaps it; handed back in time, it does not count as a crash.
+                return HandBack()
             case _:
-                assert_never(outcome)
+                assert_never(why)
 
 
-def _interrupted(why: Interruption) -> Outcome:
-    match why:
-        case Interruption.LEASE_LOST:
-            return LeaseLost()
-        case Interruption.LEASE_EXPIRED | Interruption.DRAINED:
-            # An expired lease is ours until somebody reaps it; handed back in time, it does not count as a crash.
-            return HandBack()
-        case _:
-            assert_never(why)
+class _Limit:
+    """Interrupts a task when its time is over, and again while it goes on all the same."""
+
+    __slots__ = ("_running", "_timer")
+
+    def __init__(self, running: RunningTask, seconds: float) -> None:
+        self._running = running
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._over)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _over(self) -> None:
+        self._running.interrupt(Interruption.TIMED_OUT)
+        self._timer = asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN_SECONDS, self._over)

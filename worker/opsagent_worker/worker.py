@@ -2,13 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 
-from opsagent_queue import Heartbeat, QueueError, TaskQueue, connect, now_iso
+from opsagent_queue import (
+    Cancelled,
+    Created,
+    Heartbeat,
+    QueueError,
+    Subscribed,
+    TaskQueue,
+    Woken,
+    connect,
+    now_iso,
+)
 from opsagent_worker.backoff import Backoff
 from opsagent_worker.cancellation import cancel_until_done
 from opsagent_worker.consumer import Claiming, Consumer
@@ -18,13 +28,17 @@ from opsagent_worker.handlers.context import TaskHandler
 from opsagent_worker.handlers.definition import HandlerDefinition
 from opsagent_worker.handlers.registry import build_handlers
 from opsagent_worker.heartbeat import HeartbeatSender, ProcessUsage
+from opsagent_worker.journal import Journal
 from opsagent_worker.leases import LeaseKeeper
+from opsagent_worker.logs import Lines
 from opsagent_worker.metrics import Metrics
 from opsagent_worker.outbound import new_client
 from opsagent_worker.probes import Health, ProbeServer
 from opsagent_worker.reaper import reap_forever
+from opsagent_worker.redaction import Redactor
 from opsagent_worker.reporter import Reporter
 from opsagent_worker.runner import Runner
+from opsagent_worker.running import Watcher
 from opsagent_worker.settings import Settings
 
 log = structlog.get_logger()
@@ -43,6 +57,7 @@ async def run_worker(
     own: Mapping[str, HandlerDefinition],
     signals: StopSignals,
     capture: Callable[[Exception], object],
+    lines: Lines,
 ) -> None:
     """Works until `signals.drain`, then drains and returns.
 
@@ -72,14 +87,10 @@ async def run_worker(
                 health=health,
                 signals=signals,
                 capture=capture,
+                lines=lines,
             )
             _log_start(settings, port=probes.port)
-            try:
-                await parts.work()
-            finally:
-                # Something still runs only if a part of the worker has failed.
-                if parts.consumer.busy:
-                    await interrupt(parts.consumer)
+            await parts.work()
             await _say_goodbye(queue, settings.pod_name)
     log.info("worker stopped")
 
@@ -98,14 +109,28 @@ class WorkerParts:
         health: Health,
         signals: StopSignals,
         capture: Callable[[Exception], object],
+        lines: Lines | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
+        """`watchers` are told of each task that starts and ends. `lines` is where logs go; default: a sink of its own."""
         self._settings = settings
         self._queue = queue
         self._metrics = metrics
         self._health = health
         self._signals = signals
         self._lease = _seconds(settings.lease)
+        redactor = settings.redactor()
+        journal = Journal(metrics=metrics, lines=lines or Lines(redactor, level=settings.log_level))
         self.keeper = LeaseKeeper(renewals, lease_seconds=self._lease, metrics=metrics)
+        self.reporter = Reporter(
+            queue,
+            version=settings.version,
+            result_ttl_ms=_milliseconds(settings.result_ttl),
+            keeper=self.keeper,
+            metrics=metrics,
+            reported=journal.reported,
+        )
+        self.events = EventPublisher(self.reporter.post, redactor=redactor)
         self.consumer = Consumer(
             queue,
             Claiming(
@@ -116,11 +141,19 @@ class WorkerParts:
                 poll_interval=_seconds(settings.poll_interval),
             ),
             runner=_runner(
-                settings, queue=queue, handlers=handlers, metrics=metrics, capture=capture
+                settings,
+                handlers=handlers,
+                reporter=self.reporter,
+                events=self.events,
+                journal=journal,
+                redactor=redactor,
+                capture=capture,
             ),
+            reporter=self.reporter,
             keeper=self.keeper,
             metrics=metrics,
             health=health,
+            watchers=watchers,
         )
         self.heartbeats = HeartbeatSender(
             queue,
@@ -130,7 +163,19 @@ class WorkerParts:
         )
 
     async def work(self) -> None:
-        """Until drained. The claim loop ends first; all else goes on until nothing runs any more."""
+        """Until drained. If a part fails, what was running is handed back before its error is raised."""
+        reporting = asyncio.create_task(self.reporter.run())
+        try:
+            await self._work_and_drain()
+        except BaseException:
+            if self.consumer.busy:
+                await interrupt(self.consumer)
+            raise
+        finally:
+            await cancel_until_done([reporting])
+
+    async def _work_and_drain(self) -> None:
+        """The claim loop ends first; all else goes on until nothing runs any more and everything is reported."""
         async with asyncio.TaskGroup() as services:
             claim_loop = services.create_task(self.consumer.run())
             background = [
@@ -138,7 +183,7 @@ class WorkerParts:
                 for service in (
                     self.keeper.run(),
                     self.heartbeats.run(),
-                    _listen(self._queue, self.consumer),
+                    _listen(self._queue, self.consumer, self.keeper),
                     _turn(self._health),
                     reap_forever(
                         self._queue,
@@ -164,22 +209,18 @@ class WorkerParts:
 def _runner(
     settings: Settings,
     *,
-    queue: TaskQueue,
     handlers: Mapping[str, TaskHandler],
-    metrics: Metrics,
+    reporter: Reporter,
+    events: EventPublisher,
+    journal: Journal,
+    redactor: Redactor,
     capture: Callable[[Exception], object],
 ) -> Runner:
-    redactor = settings.redactor()
     return Runner(
         handlers=handlers,
-        reporter=Reporter(
-            queue=queue,
-            metrics=metrics,
-            version=settings.version,
-            result_ttl_ms=_milliseconds(settings.result_ttl),
-        ),
-        events=EventPublisher(queue, metrics=metrics, redactor=redactor),
-        metrics=metrics,
+        reporter=reporter,
+        events=events,
+        journal=journal,
         redactor=redactor,
         backoff=Backoff(
             base=_seconds(settings.retry_backoff), ceiling=_seconds(settings.retry_max_backoff)
@@ -233,7 +274,8 @@ def _describe(
             version=settings.version,
             revision=settings.revision,
             slots=settings.concurrency,
-            busy=consumer.busy,
+            # Ended tasks whose report is on its way hold leases, but no slot.
+            busy=min(consumer.busy, settings.concurrency),
             draining=signals.drain.is_set(),
             started=started,
             cpu_percent=usage.cpu_percent(),
@@ -243,10 +285,18 @@ def _describe(
     return describe
 
 
-async def _listen(queue: TaskQueue, consumer: Consumer) -> None:
+async def _listen(queue: TaskQueue, consumer: Consumer, keeper: LeaseKeeper) -> None:
     async with queue.wakeups() as wakeups:
-        async for _ in wakeups:
-            consumer.wake()
+        async for wakeup in wakeups:
+            match wakeup:
+                case Created(task_id):
+                    consumer.announce(task_id)
+                case Cancelled(task_id):
+                    keeper.ask_about(task_id)
+                case Subscribed() | Woken():
+                    consumer.wake()
+                case _:
+                    assert_never(wakeup)
 
 
 async def _turn(health: Health) -> None:

@@ -135,7 +135,7 @@ async def test_a_worker_survives_a_restart_of_redis_and_reports_what_it_did_mean
     redis_server.stop()
     gate.open()
     await eventually(
-        lambda: bool(worker.logged("outcome not reported yet")),
+        lambda: bool(worker.logged("outcomes not reported yet")),
         what="the task has ended while Redis is away",
     )
 
