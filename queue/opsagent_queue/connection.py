@@ -1,5 +1,6 @@
 """A connection to Redis that is safe by default and fails with a sentence that says what to do."""
 
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,29 @@ HEALTH_CHECK_SECONDS: Final = 15
 """A pooled connection that was idle longer is asked for a PONG before it is trusted."""
 
 _RETRIES: Final = 3
-_PASSING: Final = ("READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY ", "UNKILLABLE")
+_PASSING: Final = frozenset(
+    {"READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "UNKILLABLE"}
+)
 """Refusals that end by themselves: a failover, a replica that catches up, a script that is long."""
+
+_CLUSTER: Final = (
+    "this is a node of a Redis Cluster, which is not supported; use a standalone server or Sentinel"
+)
+_ADVICE: Final = {
+    "OOM": (
+        "its maxmemory is reached, so nothing new is begun, and only what runs can be finished; "
+        "raise maxmemory or remove what fills it"
+    ),
+    "MISCONF": "it cannot save to its disk; look at its log and at the space that is left there",
+    "NOPERM": "this user may not do that; docs/redis.md lists what has to be granted",
+    "WRONGTYPE": "another program uses a key of the queue; choose another prefix or remove the key",
+    "MOVED": _CLUSTER,
+    "ASK": _CLUSTER,
+    "CROSSSLOT": _CLUSTER,
+}
+"""What somebody has to do about a refusal that does not end by itself."""
+
+_IN_SCRIPT: Final = re.compile(r"(?:^| -)([A-Z]{3,}) ")
 
 
 def connect(
@@ -126,15 +148,26 @@ def redis_errors() -> Iterator[None]:
     except (
         exceptions.ConnectionError,
         exceptions.TimeoutError,
-        exceptions.ReadOnlyError,
-        exceptions.TryAgainError,
         OSError,
     ) as error:
         raise QueueUnavailableError(f"Redis is not available: {error}") from error
     except exceptions.ResponseError as error:
-        # Redis 6.2 wraps what stopped a script, so the code may stand anywhere in the text.
-        if any(code in str(error) for code in _PASSING):
+        code = _code(error)
+        if code in _PASSING:
             raise QueueUnavailableError(f"Redis cannot serve now: {error}") from error
-        raise QueueRefusedError(f"Redis refused: {error}") from error
+        advice = _ADVICE.get(code)
+        because = f"{advice} ({error})" if advice else str(error)
+        raise QueueRefusedError(f"Redis refused: {because}") from error
     except exceptions.RedisError as error:
         raise QueueRefusedError(f"Redis: {error}") from error
+
+
+def _code(error: exceptions.ResponseError) -> str:
+    """The word by which Redis names what is wrong, such as OOM.
+
+    Redis 6.2 wraps what stopped a script: "Error running script (…): @user_script: 12: -OOM …".
+    """
+    if error.status_code not in {None, "ERR"}:
+        return str(error.status_code)
+    found = _IN_SCRIPT.search(str(error))
+    return found[1] if found else ""
