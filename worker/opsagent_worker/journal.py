@@ -43,6 +43,9 @@ class Journal:
                 metrics.wait_seconds.observe(max(0.0, waited))
         self._lines.task(DEBUG, _STARTED, running.fields)
 
+    def raised(self, error: Exception) -> None:
+        log.debug("handler raised", exc_info=error)
+
     def handler_ended(self, running: RunningTask, seconds: float) -> None:
         self._metrics.of(running.label).run_seconds.observe(seconds)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
@@ -15,7 +15,6 @@ from opsagent_worker.backoff import Backoff
 from opsagent_worker.errors import PermanentError, TaskCancelledError
 from opsagent_worker.events import EventPublisher
 from opsagent_worker.handlers.context import TaskContext, TaskHandler
-from opsagent_worker.journal import Journal
 from opsagent_worker.logs import current_task
 from opsagent_worker.outcome import (
     Cancelled,
@@ -30,7 +29,6 @@ from opsagent_worker.outcome import (
     judge,
 )
 from opsagent_worker.redaction import Redactor
-from opsagent_worker.reporter import Reporter
 from opsagent_worker.running import Interruption, RunningTask
 
 log = structlog.get_logger()
@@ -40,12 +38,28 @@ log = structlog.get_logger()
 _INTERRUPT_AGAIN_SECONDS: Final = 5.0
 
 
+class Reports(Protocol):
+    """Takes outcomes: the `Reporter`, or what a test has in its place."""
+
+    def report(self, running: RunningTask, outcome: Outcome, *, seconds: float) -> None: ...
+
+
+class Notes(Protocol):
+    """Takes note of what happens to a task: the `Journal`, or what a test has in its place."""
+
+    def started(self, running: RunningTask) -> None: ...
+
+    def raised(self, error: Exception) -> None: ...
+
+    def handler_ended(self, running: RunningTask, seconds: float) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
     handlers: Mapping[str, TaskHandler]
-    reporter: Reporter
+    reporter: Reports
     events: EventPublisher
-    journal: Journal
+    journal: Notes
     redactor: Redactor
     backoff: Backoff
     task_timeout: float
@@ -156,7 +170,7 @@ class Runner:
         outcome = judge(
             error, attempt=running.lease.attempt, max_attempts=allowed, backoff=self.backoff
         )
-        log.debug("handler raised", exc_info=error)
+        self.journal.raised(error)
         match outcome:
             case Failed(text, error_class):
                 self.capture(error)
