@@ -27,6 +27,7 @@ from opsagent_queue.model import (
     Snapshot,
 )
 from opsagent_queue.notes import Notes
+from opsagent_queue.progress import Progress, ProgressBoard
 from opsagent_queue.task_queue import DEFAULT_RESULT_TTL_MS, MAX_CRASHES, TaskQueue
 from opsagent_queue.url import passwords
 from opsagent_queue.wakeups import Cancelled, Created, Subscribed, Wakeup, Wakeups, Woken
@@ -65,6 +66,8 @@ __all__ = [
     "MalformedTaskError",
     "Notes",
     "Priority",
+    "Progress",
+    "ProgressBoard",
     "QueueError",
     "QueueRefusedError",
     "QueueUnavailableError",

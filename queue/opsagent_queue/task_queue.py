@@ -25,6 +25,7 @@ from opsagent_queue.model import (
     Snapshot,
 )
 from opsagent_queue.notes import Notes
+from opsagent_queue.progress import ProgressBoard
 from opsagent_queue.scripts import Scripts
 from opsagent_queue.wakeups import Wakeups
 from opsagent_queue.wire import Event, Task, parse_time, score
@@ -337,6 +338,10 @@ class TaskQueue:
     def notes(self) -> Notes:
         """What workers of this queue remember for a while; see `Notes`."""
         return Notes(self._redis, self.keys)
+
+    def progress(self) -> ProgressBoard:
+        """How far running tasks are; see `ProgressBoard`."""
+        return ProgressBoard(self._redis, self._scripts, self.keys)
 
     def wakeups(self) -> Wakeups:
         """A subscription that tells when to look at the queue again; see `Wakeups`."""
