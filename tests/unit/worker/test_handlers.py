@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opsagent_queue import Snapshot, Task
+from opsagent_worker.checks.result import Check, HealthReport, HealthStatus
 from opsagent_worker.errors import PermanentError
 from opsagent_worker.handlers.alert import AlertPayload, slack_text
 from opsagent_worker.handlers.deploy import DeployPayload
 from opsagent_worker.handlers.investigate import Observation, decide, orient
 from opsagent_worker.handlers.monitor import MonitorPayload
 from opsagent_worker.handlers.payload import Payload, read_payload
-from opsagent_worker.health_check import HealthCheck
 
 CALM = Observation(
     queue=Snapshot(
@@ -45,6 +45,16 @@ def task(payload: dict[str, Any]) -> Task:
     [
         (MonitorPayload, {}, "payload: needs a url, or the name of a service"),
         (MonitorPayload, {"url": 5}, "url: Input should be a valid string"),
+        (
+            MonitorPayload,
+            {"url": "http://x", "timeout": "soon"},
+            "timeout: 'soon' is not a duration",
+        ),
+        (
+            MonitorPayload,
+            {"url": "http://x", "timeout": "2m"},
+            "timeout: Input should be less than",
+        ),
         (AlertPayload, {"alert_type": "x"}, "message: Field required"),
         (DeployPayload, {}, "project: Field required"),
         (DeployPayload, {"project": "../../v2/user"}, "project: String should match pattern"),
@@ -117,9 +127,10 @@ def test_a_slow_redis_is_a_finding() -> None:
 
 
 def test_an_unhealthy_service_is_what_is_acted_on_first() -> None:
-    check = HealthCheck(url="http://api", healthy=False, error="refused")
+    check = Check(kind="http", status=HealthStatus.UNHEALTHY, detail="refused")
+    report = HealthReport(target="http://api", checks=(check,))
     findings = orient(
-        replace(CALM, queue=replace(CALM.queue, pending=500), services={"api": check})
+        replace(CALM, queue=replace(CALM.queue, pending=500), services={"api": report})
     )
 
     assert [finding.severity for finding in findings] == ["critical", "warning"]

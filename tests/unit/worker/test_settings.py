@@ -81,7 +81,7 @@ def test_missing_and_wrong_variables_are_listed_together() -> None:
         ("OPSAGENT_CONCURRENCY", "0", "greater than or equal to 1"),
         ("OPSAGENT_WORKER", "ops-agent", "should match pattern"),
         ("MONITOR_SERVICE_URLS", "web", "'web' is not written name=URL"),
-        ("MONITOR_SERVICE_URLS", "web=ftp://web", "must start with http:// or https://"),
+        ("MONITOR_SERVICE_URLS", "web=ftp://web", "only http, https, tcp"),
         ("SLACK_WEBHOOK_URL", "hooks.slack.com/x", "must start with http:// or https://"),
         ("OPSAGENT_RETRY_MAX_BACKOFF", "1s", "not be shorter than OPSAGENT_RETRY_BACKOFF"),
     ],
@@ -130,6 +130,14 @@ def test_insecure_tls_is_accepted_only_on_request() -> None:
 def test_agents_that_are_set_but_empty_mean_every_task() -> None:
     assert Settings.load({**REQUIRED, "OPSAGENT_AGENTS": ""}).agents == ()
     assert Settings.load({**REQUIRED, "OPSAGENT_AGENTS": "a, b,"}).agents == ("a", "b")
+
+
+def test_a_service_may_have_a_password_which_is_hidden() -> None:
+    url = "rediss://user:a%40password@cache:6380/0"
+    settings = Settings.load({**REQUIRED, "MONITOR_SERVICE_URLS": f"cache={url}"})
+
+    assert settings.service_urls == {"cache": url}
+    assert settings.redactor().text("a@password a%40password") == "[redacted] [redacted]"
 
 
 def test_a_trailing_newline_as_secrets_from_files_have_it_is_dropped() -> None:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-import httpx
 from pydantic import Field
 
 from opsagent_queue import EventPriority, EventType, Snapshot, TaskQueue
+from opsagent_worker.checks.result import HealthReport
+from opsagent_worker.checks.services import Services
 from opsagent_worker.handlers.context import TaskContext
 from opsagent_worker.handlers.payload import Payload, read_payload
-from opsagent_worker.health_check import HealthCheck, check_health
 
 # The checklist this system grew from calls a queue deeper than 100 an alert, statistics slower than 100 ms a bottleneck and
 # a response later than 5 minutes too late.
@@ -32,7 +32,7 @@ class Observation:
     queue: Snapshot
     counters: Mapping[str, int]
     redis_latency_ms: float
-    services: Mapping[str, HealthCheck]
+    services: Mapping[str, HealthReport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,8 @@ class Finding:
 class Investigate:
     """The result has one entry for each phase. It acts only by telling: a critical finding publishes `health.degraded`."""
 
-    client: httpx.AsyncClient
     queue: TaskQueue
-    services: Mapping[str, str]
-    """URL of each service that is looked at."""
+    services: Services
 
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
         issue = read_payload(InvestigatePayload, context.task).issue
@@ -79,20 +77,20 @@ class Investigate:
         counters = await self.queue.counters()
         latency_ms = round((time.perf_counter() - started) * 1000, 2)
         checks = await asyncio.gather(
-            *(check_health(self.client, url) for url in self.services.values())
+            *(self.services.check(name) for name in self.services.targets)
         )
         return Observation(
             queue=await self.queue.snapshot(),
             counters=counters,
             redis_latency_ms=latency_ms,
-            services=dict(zip(self.services, checks, strict=True)),
+            services=dict(zip(self.services.targets, checks, strict=True)),
         )
 
 
 def orient(seen: Observation) -> list[Finding]:
     """What stands out, critical findings first."""
     findings = [
-        Finding("critical", f"service {name} is not healthy: {check.error}", f"restore {name}")
+        Finding("critical", f"service {name} is not healthy: {check.detail}", f"restore {name}")
         for name, check in seen.services.items()
         if not check.healthy
     ]
