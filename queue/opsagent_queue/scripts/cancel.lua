@@ -1,4 +1,4 @@
--- include: keys clock json records events leases finishing
+-- include: keys room clock json records events leases finishing
 -- Cancel a task: one that waits ends here, one that runs is ended by its worker, who is told.
 --
 -- KEYS     the common vector (lib/keys.lua)

@@ -93,9 +93,11 @@ table.sort(candidates, function(a, b)
 end)
 
 local rows, now = {}, iso_now()
-for index = 1, math.min(wanted, #candidates) do
+local taken = math.min(wanted, #candidates)
+local last_fence = taken > 0 and take_fences(taken) - taken
+for index = 1, taken do
   local task = candidates[index]
-  local id, fence = task.id, string.format('%.0f', redis.call('INCR', FENCE))
+  local id, fence = task.id, string.format('%.0f', last_fence + index)
   redis.call('ZREM', TASKS, id)
   redis.call('ZREM', DELAYED, id)
   redis.call('ZREM', ORPHANED, id)

@@ -1,4 +1,4 @@
--- include: keys clock json records events leases finishing
+-- include: keys room clock json records events leases finishing
 -- End tasks: record, lease, dead letter, event.
 --
 -- KEYS     the common vector (lib/keys.lua)

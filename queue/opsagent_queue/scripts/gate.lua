@@ -1,4 +1,4 @@
--- include: keys
+-- include: keys room
 -- Close or open the gate, and wake those who wait when it opens.
 --
 -- KEYS     the common vector (lib/keys.lua)

@@ -1,4 +1,4 @@
--- include: keys clock json
+-- include: keys room clock json
 -- Record what a worker says about itself, stamped with when it was said.
 --
 -- KEYS     the common vector (lib/keys.lua)

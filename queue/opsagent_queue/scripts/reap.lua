@@ -1,4 +1,4 @@
--- include: keys clock json records events leases finishing
+-- include: keys room clock json records events leases finishing
 -- Bring back what nobody looks after: expired leases, due delayed tasks, orphans whose record is there.
 --
 -- KEYS     the common vector (lib/keys.lua)

@@ -1,4 +1,4 @@
--- include: keys clock json records events leases
+-- include: keys room clock json records events leases
 -- Hand tasks back that were not started, or were interrupted: not an attempt, not a crash.
 --
 -- KEYS     the common vector (lib/keys.lua)

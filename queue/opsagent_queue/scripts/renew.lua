@@ -1,4 +1,4 @@
--- include: keys clock json records events leases
+-- include: keys room clock json records events leases
 -- Extend leases, named one by one.
 --
 -- KEYS     the common vector (lib/keys.lua)

@@ -1,4 +1,4 @@
--- include: keys clock json records events leases
+-- include: keys room clock json records events leases
 -- End attempts; each task waits for its back-off and is tried again. An attempt that never really
 -- began (the other side was known to be down) is not counted.
 --

@@ -50,6 +50,7 @@ async def test_a_failed_task_says_why_and_joins_the_dead(bench: Bench) -> None:
         "attempts": 1,
         "crashes": 0,
         "versions": ["v1"],
+        "score": "3",
     }
 
 

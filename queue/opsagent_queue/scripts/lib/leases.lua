@@ -8,6 +8,16 @@
 local HISTORY_TTL_MS = 7 * 24 * 3600 * 1000  -- of a task that waits: as long as records are kept
 local SETTLED_TTL_MS = 5 * 60 * 1000         -- of a finished one: for calls that are sent twice
 
+-- Numbers for `count` new leases; returns the last one. None is ever given twice: they are not below the
+-- clock (in microseconds), also when the counter is lost with everything else, in a flush, or is behind,
+-- after a failover that lost the last writes.
+local function take_fences(count)
+  local given = tonumber(redis.call('GET', FENCE)) or 0
+  local last = math.max(given, TIME[1] * 1000000 + TIME[2]) + count
+  redis.call('SET', FENCE, string.format('%.0f', last))
+  return last
+end
+
 -- The claim that `owner` holds under `fence`, or nil.
 local function held(id, owner, fence)
   local text = redis.call('HGET', CLAIMS, id)
