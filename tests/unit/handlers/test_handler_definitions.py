@@ -153,11 +153,11 @@ def two_payloads(a: Resize, b: dict[str, Any]) -> None: ...
 def two_contexts(a: TaskContext, b: TaskContext) -> None: ...
 def variadic(*payloads: Resize) -> None: ...
 def positional(payload: Resize, /) -> None: ...
-def returns_text(payload: Resize) -> str:
+def returns_text() -> str:
     raise AssertionError("never called")
 
 
-def returns_list(payload: Resize) -> list[Any]:
+def returns_list() -> list[Any]:
     raise AssertionError("never called")
 
 
