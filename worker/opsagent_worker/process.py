@@ -1,8 +1,10 @@
 """The process around the worker: settings, logs, signals, exit codes."""
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from typing import Final
 
 import sentry_sdk
@@ -21,6 +23,9 @@ FAILED: Final = 1
 MISCONFIGURED: Final = 2
 
 _LAST_REPORT_SECONDS: Final = 2.0
+
+# With the 8 s of an interrupted drain still inside what a pod's grace period has beyond the drain timeout (see drain.py).
+_AFTERWARDS_SECONDS: Final = 3.0
 
 
 def run() -> int:
@@ -41,8 +46,13 @@ def run() -> int:
         signals = StopSignals()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, signals.received)
-        with lines.gathering():
-            await run_worker(settings, own=own, signals=signals, capture=capture, lines=lines)
+        code = FAILED
+        try:
+            with lines.gathering():
+                await run_worker(settings, own=own, signals=signals, capture=capture, lines=lines)
+            code = STOPPED
+        finally:
+            _end_within(_AFTERWARDS_SECONDS, code)
 
     try:
         uvloop.run(main())
@@ -52,3 +62,19 @@ def run() -> int:
     finally:
         sentry_sdk.flush(timeout=_LAST_REPORT_SECONDS)
     return STOPPED
+
+
+def _end_within(seconds: float, code: int) -> None:
+    """Ends the process after `seconds` if it has not ended by then.
+
+    The worker has done its part; but Python waits for handlers that ignore their cancellation, and for threads that they
+    have left behind, for ever.
+    """
+
+    def end() -> None:
+        sys.stdout.flush()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
