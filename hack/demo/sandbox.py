@@ -70,7 +70,15 @@ def deployment_view(deployment: dict[str, Any], now: float) -> dict[str, Any]:
     state = "QUEUED" if age < BUILD_SECONDS / 5 else "BUILDING"
     if age >= BUILD_SECONDS:
         state = "ERROR" if deployment["name"] == PROJECT_THAT_BREAKS else "READY"
-    shown = {**deployment, "readyState": state, "state": state, "uid": deployment["id"]}
+    shown = {
+        **deployment,
+        "readyState": state,
+        "state": state,
+        "uid": deployment["id"],
+        "aliasAssigned": state == "READY",
+    }
+    if state == "READY":
+        shown["ready"] = deployment["createdAt"] + round(BUILD_SECONDS * 1000)
     if state == "ERROR":
         shown["errorMessage"] = 'Command "npm run build" exited with 1'
         shown["errorCode"] = "BUILD_UTILS_SPAWN_1"
@@ -94,6 +102,7 @@ class Handler(BaseHTTPRequestHandler):
             r"/journal": lambda _: self.answer(list(self.world.journal)),
             r"/v7/deployments": self.list_deployments,
             r"/v13/deployments/([\w.-]+)": self.get_deployment,
+            r"/v3/deployments/([\w.-]+)/events": self.build_log,
         }
         self.route(routes)
 
@@ -177,10 +186,18 @@ class Handler(BaseHTTPRequestHandler):
             view
             for view in reversed(views)
             if view["name"] == query.get("projectId")
-            and view["createdAt"] >= int(query.get("since", "0"))
+            and int(query.get("since", "0"))
+            <= view["createdAt"]
+            < int(query.get("until", view["createdAt"] + 1))
             and query.get("state", view["readyState"]) == view["readyState"]
         ]
-        self.answer({"deployments": found[: int(query.get("limit", "20"))]})
+        page = found[: int(query.get("limit", "20"))]
+        pagination = {
+            "count": len(page),
+            "next": page[-1]["createdAt"] if len(page) < len(found) else None,
+            "prev": page[0]["createdAt"] if page else None,
+        }
+        self.answer({"deployments": page, "pagination": pagination})
 
     def get_deployment(self, query: Query, name: str) -> None:
         if not self.known_team(query):
@@ -191,6 +208,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(deployment_view(found[0], time.time()))
         else:
             self.answer({"error": {"code": "not_found", "message": "No such deployment"}}, 404)
+
+    def build_log(self, query: Query, name: str) -> None:
+        if self.known_team(query):
+            self.answer([{"type": "stderr", "text": f"npm run build failed for {name}"}])
 
     def create_deployment(self, query: Query) -> None:
         body = self.body()

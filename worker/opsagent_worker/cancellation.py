@@ -1,8 +1,11 @@
-"""Cancelling what talks to Redis."""
+"""Cancellation where once is not enough, or at once too soon."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Final
+import contextlib
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 CANCEL_AGAIN_SECONDS: Final = 1.0
 
@@ -18,3 +21,31 @@ async def cancel_until_done(tasks: Iterable["asyncio.Task[None]"]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+
+
+async def finish_first(work: Coroutine[Any, Any, T], *, patience: float) -> T:
+    """The result of `work`, which must not be broken off half-way.
+
+    When the caller is cancelled, however often, `work` goes on for up to `patience` seconds before the cancellation takes
+    effect.
+
+    Raises:
+        asyncio.CancelledError: the caller was cancelled; whether `work` has ended, and how, is not told.
+    """
+    job = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        end = asyncio.get_running_loop().time() + patience
+        while not job.done() and (left := end - asyncio.get_running_loop().time()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([job], timeout=left)
+        job.cancel()
+        job.add_done_callback(_look_at)
+        raise
+
+
+def _look_at(job: "asyncio.Future[Any]") -> None:
+    """Asyncio complains about errors that nobody has looked at."""
+    if not job.cancelled():
+        job.exception()

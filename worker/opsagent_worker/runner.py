@@ -135,6 +135,7 @@ class Runner:
             log=log,
             deadline=time.monotonic() + timeout,
             is_cancelled=running.interrupted,
+            is_task_cancelled=running.cancelled,
         )
 
     def _announce(self, task: Task, *, attempt: int) -> None:

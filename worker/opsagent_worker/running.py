@@ -66,6 +66,9 @@ class RunningTask:
     def interrupted(self) -> bool:
         return self.interruption is not None
 
+    def cancelled(self) -> bool:
+        return self.interruption is Interruption.CANCELLED
+
 
 class Watcher(Protocol):
     """Somebody who wants to know which tasks run. Neither method may block or raise; both are on the hot path."""

@@ -26,7 +26,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from opsagent_queue import ConfigurationError, TaskType, connect
-from opsagent_worker.checks.target import read_target
 from opsagent_worker.durations import parse_duration
 from opsagent_worker.redaction import Redactor
 
@@ -59,10 +58,6 @@ def _http_url(url: str) -> str:
 
 def _secret_http_url(url: SecretStr) -> SecretStr:
     return SecretStr(_http_url(url.get_secret_value()))
-
-
-def _target_url(url: str) -> str:
-    return read_target(url, with_credentials=True).url
 
 
 def _comma_separated(value: Any) -> Any:
@@ -109,8 +104,7 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SecretHttpUrl = Annotated[SecretStr, AfterValidator(_secret_http_url)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
-TargetUrl = Annotated[str, AfterValidator(_target_url)]
-NamedUrls = Annotated[dict[str, TargetUrl], BeforeValidator(_pairs)]
+NamedUrls = Annotated[dict[str, HttpUrl], BeforeValidator(_pairs)]
 
 
 class Settings(BaseModel):
@@ -170,6 +164,12 @@ class Settings(BaseModel):
         alias="VERCEL_POLL_INTERVAL",
         description="How often a running deployment is looked at.",
     )
+    vercel_deploy_timeout: Annotated[Duration, _between("1s", "24h")] = Field(
+        # Vercel ends a build after 45 minutes ("Limits" in its documentation).
+        default=timedelta(minutes=45),
+        alias="VERCEL_DEPLOY_TIMEOUT",
+        description="Time a deployment may take; it is then cancelled and its task failed.",
+    )
     poll_interval: Annotated[Duration, _between("100ms", "5m")] = Field(
         default=timedelta(seconds=5),
         alias="WORKER_POLL_INTERVAL",
@@ -203,10 +203,7 @@ class Settings(BaseModel):
     service_urls: NamedUrls = Field(
         default={},
         alias="MONITOR_SERVICE_URLS",
-        description=(
-            "What a monitor task may name as its service: name=URL, comma separated. "
-            "http, https, tcp, tls, redis or rediss; a Redis may have a user and password."
-        ),
+        description="What a monitor task may name as its service: name=URL, comma separated.",
     )
     worker: Annotated[str, Field(pattern=rf"^{_NAME}/{_NAME}$")] = Field(
         default="default/ops-agent",
@@ -338,11 +335,10 @@ class Settings(BaseModel):
             raise SettingsError(sorted(problems)) from None
 
     def redactor(self) -> Redactor:
-        """Knows every secret of these settings, the passwords inside URLs included."""
+        """Knows every secret of these settings, the password inside the Redis URL included."""
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
-        urls = (self.redis_url.get_secret_value(), *self.service_urls.values())
-        passwords = [urlsplit(url).password or "" for url in urls]
-        return Redactor([*secrets, *passwords, *map(unquote, passwords)])
+        password = urlsplit(self.redis_url.get_secret_value()).password or ""
+        return Redactor([*secrets, password, unquote(password)])
 
 
 def handler_modules(environment: Mapping[str, str]) -> Sequence[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from doubles.loopback import LoopbackServer, Response
 from doubles.slack import SlackDouble
-from doubles.vercel import VercelDouble
+from doubles.vercel import BUILD_GOES_ON, VercelDouble
 from integration.worker.harness import TOKEN, Records, StartWorker, eventually
 from opsagent_queue import Task, TaskQueue
 
@@ -127,7 +127,7 @@ async def test_a_deployment_whose_reply_was_lost_is_found_again_and_not_repeated
 async def test_a_deployment_outlives_the_worker_that_started_it(
     queue: TaskQueue, records: Records, vercel: VercelDouble, start_worker: StartWorker
 ) -> None:
-    vercel.states = ["BUILDING"] * 1000 + ["READY"]
+    vercel.states = BUILD_GOES_ON
     first = await start_worker().started()
     task = Task.new(type="deploy", payload=DEPLOY, assigned_to="ops")
     await queue.enqueue(task)

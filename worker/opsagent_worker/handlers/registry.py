@@ -1,18 +1,18 @@
 """Which handler runs which type of task."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import httpx
 import structlog
 from pydantic import SecretStr
 
 from opsagent_queue import TaskQueue, TaskType
-from opsagent_worker.checks.checker import HealthChecker
-from opsagent_worker.checks.services import Services
 from opsagent_worker.handlers.alert import Alert
 from opsagent_worker.handlers.context import Run, TaskHandler
 from opsagent_worker.handlers.definition import HandlerDefinition
 from opsagent_worker.handlers.deploy import Deploy
+from opsagent_worker.handlers.deploy_polling import Polling
 from opsagent_worker.handlers.investigate import Investigate
 from opsagent_worker.handlers.monitor import Monitor
 from opsagent_worker.settings import Settings
@@ -20,6 +20,8 @@ from opsagent_worker.threads import HandlerThreads
 from opsagent_worker.vercel import VercelApi
 
 log = structlog.get_logger()
+
+_DEPLOY_MARGIN_SECONDS: Final = 120.0
 
 
 def build_handlers(
@@ -35,7 +37,9 @@ def build_handlers(
     """
     handlers = {
         str(task_type): TaskHandler(
-            type=task_type, run=_builtin(task_type, settings, client=client, queue=queue)
+            type=task_type,
+            run=_builtin(task_type, settings, client=client, queue=queue),
+            timeout=_timeout(task_type, settings),
         )
         for task_type in settings.builtins
         if task_type not in own
@@ -54,17 +58,18 @@ def build_handlers(
 def _builtin(
     task_type: TaskType, settings: Settings, *, client: httpx.AsyncClient, queue: TaskQueue
 ) -> Run:
-    services = Services.configured(
-        HealthChecker(client),
-        urls=settings.service_urls,
-        orchestrator_url=settings.orchestrator_url,
-        ping_queue=queue.counters,
-    )
+    services = dict(settings.service_urls)
+    if settings.orchestrator_url is not None:
+        services.setdefault("orchestrator", f"{settings.orchestrator_url}/health")
     match task_type:
         case TaskType.DEPLOY:
-            return Deploy(_vercel(settings, client), settings.vercel_poll_interval.total_seconds())
+            polling = Polling(
+                interval=settings.vercel_poll_interval.total_seconds(),
+                patience=settings.vercel_deploy_timeout.total_seconds(),
+            )
+            return Deploy(_vercel(settings, client), polling)
         case TaskType.MONITOR:
-            return Monitor(services, queue.notes())
+            return Monitor(client, services)
         case TaskType.ALERT:
             return Alert(
                 client,
@@ -72,9 +77,17 @@ def _builtin(
                 webhook_url=_reveal(settings.alert_webhook_url),
             )
         case TaskType.INVESTIGATE:
-            return Investigate(queue, services)
+            return Investigate(client, queue, services)
         case _:
             raise ValueError(f"no handler for {task_type} tasks comes with the worker")
+
+
+def _timeout(task_type: TaskType, settings: Settings) -> float | None:
+    """Seconds an attempt may take; None: as any task."""
+    if task_type is TaskType.DEPLOY:
+        # It keeps to the deployment's own limit, and needs time to end it.
+        return settings.vercel_deploy_timeout.total_seconds() + _DEPLOY_MARGIN_SECONDS
+    return None
 
 
 def _vercel(settings: Settings, client: httpx.AsyncClient) -> VercelApi:
