@@ -9,7 +9,6 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +24,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from opsagent_queue import ConfigurationError, TaskType, connect
+from opsagent_queue import ConfigurationError, TaskType, connect, passwords
+from opsagent_worker.checks.target import read_target
 from opsagent_worker.durations import parse_duration
 from opsagent_worker.redaction import Redactor
 
@@ -58,6 +58,10 @@ def _http_url(url: str) -> str:
 
 def _secret_http_url(url: SecretStr) -> SecretStr:
     return SecretStr(_http_url(url.get_secret_value()))
+
+
+def _target_url(url: str) -> str:
+    return read_target(url, with_credentials=True).url
 
 
 def _comma_separated(value: Any) -> Any:
@@ -104,7 +108,8 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SecretHttpUrl = Annotated[SecretStr, AfterValidator(_secret_http_url)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
-NamedUrls = Annotated[dict[str, HttpUrl], BeforeValidator(_pairs)]
+TargetUrl = Annotated[str, AfterValidator(_target_url)]
+NamedUrls = Annotated[dict[str, TargetUrl], BeforeValidator(_pairs)]
 
 
 class Settings(BaseModel):
@@ -203,7 +208,10 @@ class Settings(BaseModel):
     service_urls: NamedUrls = Field(
         default={},
         alias="MONITOR_SERVICE_URLS",
-        description="What a monitor task may name as its service: name=URL, comma separated.",
+        description=(
+            "What a monitor task may name as its service: name=URL, comma separated. "
+            "http, https, tcp, tls, redis or rediss; a Redis may have a user and password."
+        ),
     )
     worker: Annotated[str, Field(pattern=rf"^{_NAME}/{_NAME}$")] = Field(
         default="default/ops-agent",
@@ -335,10 +343,10 @@ class Settings(BaseModel):
             raise SettingsError(sorted(problems)) from None
 
     def redactor(self) -> Redactor:
-        """Knows every secret of these settings, the password inside the Redis URL included."""
+        """Knows every secret of these settings, the passwords inside URLs included."""
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
-        password = urlsplit(self.redis_url.get_secret_value()).password or ""
-        return Redactor([*secrets, password, unquote(password)])
+        urls = (self.redis_url.get_secret_value(), *self.service_urls.values())
+        return Redactor([*secrets, *(secret for url in urls for secret in passwords(url))])
 
 
 def handler_modules(environment: Mapping[str, str]) -> Sequence[str]:

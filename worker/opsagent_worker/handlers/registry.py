@@ -8,6 +8,8 @@ import structlog
 from pydantic import SecretStr
 
 from opsagent_queue import TaskQueue, TaskType
+from opsagent_worker.checks.checker import HealthChecker
+from opsagent_worker.checks.services import Services
 from opsagent_worker.handlers.alert import Alert
 from opsagent_worker.handlers.context import Run, TaskHandler
 from opsagent_worker.handlers.definition import HandlerDefinition
@@ -58,9 +60,12 @@ def build_handlers(
 def _builtin(
     task_type: TaskType, settings: Settings, *, client: httpx.AsyncClient, queue: TaskQueue
 ) -> Run:
-    services = dict(settings.service_urls)
-    if settings.orchestrator_url is not None:
-        services.setdefault("orchestrator", f"{settings.orchestrator_url}/health")
+    services = Services.configured(
+        HealthChecker(client),
+        urls=settings.service_urls,
+        orchestrator_url=settings.orchestrator_url,
+        ping_queue=queue.counters,
+    )
     match task_type:
         case TaskType.DEPLOY:
             polling = Polling(
@@ -69,7 +74,7 @@ def _builtin(
             )
             return Deploy(_vercel(settings, client), polling)
         case TaskType.MONITOR:
-            return Monitor(client, services)
+            return Monitor(services, queue.notes())
         case TaskType.ALERT:
             return Alert(
                 client,
@@ -77,7 +82,7 @@ def _builtin(
                 webhook_url=_reveal(settings.alert_webhook_url),
             )
         case TaskType.INVESTIGATE:
-            return Investigate(client, queue, services)
+            return Investigate(queue, services)
         case _:
             raise ValueError(f"no handler for {task_type} tasks comes with the worker")
 
