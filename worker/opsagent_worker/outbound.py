@@ -4,12 +4,24 @@ import asyncio
 import email.utils
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import httpx
+import structlog
 
-from opsagent_worker.circuit import Answered, Broken, Busy, CircuitBreakers, Unknown, Verdict
+from opsagent_worker.circuit import (
+    Answered,
+    Broken,
+    Busy,
+    CircuitBreakers,
+    CircuitState,
+    Unknown,
+    Verdict,
+)
 from opsagent_worker.errors import PermanentError, RetryableError, TaskError
+from opsagent_worker.metrics import Metrics
+
+log = structlog.get_logger()
 
 # Answers that say "not now" although they are 4xx: request time-out, too early, too many requests.
 _RETRYABLE_4XX: Final = frozenset({408, 425, 429})
@@ -70,6 +82,24 @@ class GuardedClient(httpx.AsyncClient):
         finally:
             breaker.record(ticket, verdict)
         return response
+
+
+def circuit_breakers(metrics: Metrics) -> CircuitBreakers:
+    """Breakers that log each change and show in the metrics which circuits are open."""
+
+    def changed(host: str, state: CircuitState, seconds: float) -> None:
+        metrics.circuit_open.labels(host).set(state is not CircuitState.CLOSED)
+        match state:
+            case CircuitState.OPEN:
+                log.warning("host is left alone", host=host, seconds=round(seconds, 1))
+            case CircuitState.HALF_OPEN:
+                log.info("host is asked whether it is back", host=host)
+            case CircuitState.CLOSED:
+                log.info("host is back", host=host)
+            case _:
+                assert_never(state)
+
+    return CircuitBreakers(changed=changed, forgotten=metrics.circuit_open.remove)
 
 
 def new_client(*, version: str, breakers: CircuitBreakers | None = None) -> httpx.AsyncClient:

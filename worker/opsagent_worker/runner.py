@@ -54,6 +54,10 @@ class Notes(Protocol):
     def handler_ended(self, running: RunningTask, seconds: float) -> None: ...
 
 
+def _to_nobody(_running: RunningTask, _fraction: float | None, _message: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
     handlers: Mapping[str, TaskHandler]
@@ -69,6 +73,8 @@ class Runner:
     pod_name: str
     capture: Callable[[Exception], object]
     """Told of the error behind each final failure, once."""
+    progress: Callable[[RunningTask, float | None, str], None] = _to_nobody
+    """Told how far each task is; see `TaskContext.progress`."""
 
     async def run(self, running: RunningTask) -> None:
         """From the start of the handler to the hand-over of its outcome to the reporter. Raises nothing of a handler's.
@@ -134,6 +140,7 @@ class Runner:
             emit=partial(self.events.publish, task=task),
             log=log,
             deadline=time.monotonic() + timeout,
+            report_progress=partial(self.progress, running),
             is_cancelled=running.interrupted,
             is_task_cancelled=running.cancelled,
         )

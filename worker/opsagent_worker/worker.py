@@ -32,18 +32,20 @@ from opsagent_worker.journal import Journal
 from opsagent_worker.leases import LeaseKeeper
 from opsagent_worker.logs import Lines
 from opsagent_worker.metrics import Metrics
-from opsagent_worker.outbound import new_client
+from opsagent_worker.outbound import circuit_breakers, new_client
 from opsagent_worker.probes import Health, ProbeServer
+from opsagent_worker.progress import ProgressReporter
 from opsagent_worker.reaper import reap_forever
 from opsagent_worker.redaction import Redactor
 from opsagent_worker.reporter import Reporter
 from opsagent_worker.runner import Runner
 from opsagent_worker.running import Watcher
 from opsagent_worker.settings import Settings
+from opsagent_worker.sla import SlaWatch
+from opsagent_worker.watchdog import LoopWatchdog
 
 log = structlog.get_logger()
 
-_LOOP_TURN_SECONDS: Final = 1.0
 _GOODBYE_SECONDS: Final = 2.0
 
 # What one claim takes at worst, when Redis swallows packets: four tries of connecting and of waiting for the reply, 5 s
@@ -76,7 +78,7 @@ async def run_worker(
             _queue(
                 settings, purpose="renewals", connections=1, reply_within=min(5.0, lease / 4)
             ) as renewals,
-            new_client(version=settings.version) as client,
+            new_client(version=settings.version, breakers=circuit_breakers(metrics)) as client,
         ):
             parts = WorkerParts(
                 settings=settings,
@@ -131,6 +133,14 @@ class WorkerParts:
             reported=journal.reported,
         )
         self.events = EventPublisher(self.reporter.post, redactor=redactor)
+        self.sla = SlaWatch(
+            queue=queue,
+            events=self.events,
+            metrics=metrics,
+            pod_name=settings.pod_name,
+            memory_ms=_milliseconds(settings.result_ttl),
+        )
+        self.progress = ProgressReporter(queue=queue, pod_name=settings.pod_name, redactor=redactor)
         self.consumer = Consumer(
             queue,
             Claiming(
@@ -148,12 +158,13 @@ class WorkerParts:
                 journal=journal,
                 redactor=redactor,
                 capture=capture,
+                progress=self.progress,
             ),
             reporter=self.reporter,
             keeper=self.keeper,
             metrics=metrics,
             health=health,
-            watchers=watchers,
+            watchers=(self.sla, self.progress, *watchers),
         )
         self.heartbeats = HeartbeatSender(
             queue,
@@ -184,7 +195,9 @@ class WorkerParts:
                     self.keeper.run(),
                     self.heartbeats.run(),
                     _listen(self._queue, self.consumer, self.keeper),
-                    _turn(self._health),
+                    LoopWatchdog(health=self._health, metrics=self._metrics).run(),
+                    self.sla.run(),
+                    self.progress.run(),
                     reap_forever(
                         self._queue,
                         lease_seconds=self._lease,
@@ -204,6 +217,7 @@ class WorkerParts:
                 patience=_seconds(self._settings.drain_timeout),
             )
             await cancel_until_done(background)
+            await self.progress.last_words()
 
 
 def _runner(
@@ -215,6 +229,7 @@ def _runner(
     journal: Journal,
     redactor: Redactor,
     capture: Callable[[Exception], object],
+    progress: ProgressReporter,
 ) -> Runner:
     return Runner(
         handlers=handlers,
@@ -230,6 +245,7 @@ def _runner(
         version=settings.version,
         pod_name=settings.pod_name,
         capture=capture,
+        progress=progress.report,
     )
 
 
@@ -297,13 +313,6 @@ async def _listen(queue: TaskQueue, consumer: Consumer, keeper: LeaseKeeper) -> 
                     consumer.wake()
                 case _:
                     assert_never(wakeup)
-
-
-async def _turn(health: Health) -> None:
-    """Shows the probes that the event loop is not blocked."""
-    while True:
-        health.event_loop_turned()
-        await asyncio.sleep(_LOOP_TURN_SECONDS)
 
 
 async def _say_goodbye(queue: TaskQueue, pod_name: str) -> None:
