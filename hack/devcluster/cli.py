@@ -85,11 +85,13 @@ def images() -> None:
 
 
 @app.command
-def load(dockerfile: Path, *, tag: str = "dev") -> None:
-    """Build the image of `Dockerfile.NAME` and publish it; prints the reference that pods use."""
+def load(dockerfile: Path, *, base: Path | None = None, tag: str = "dev") -> None:
+    """Build an image, on that of the Dockerfile `base`, and publish it; prints the reference for pods."""
     provider = chosen()
-    name = f"opsagent-{dockerfile.suffix.removeprefix('.')}"
-    print(provider.publish(provider.images.build(dockerfile.resolve()), name=name, tag=tag))
+    below = None if base is None else provider.images.build(base.resolve())
+    image = provider.images.build(dockerfile.resolve(), base=below)
+    name = image.rpartition("/")[2].partition(":")[0]
+    print(provider.publish(image, name=name, tag=tag))
 
 
 @app.command

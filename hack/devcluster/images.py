@@ -31,19 +31,21 @@ _TAIL = 20
 class ImageBuilder(ABC):
     """Builds images into a store of this machine and pushes them from there."""
 
-    def build(self, dockerfile: Path) -> str:
+    def build(self, dockerfile: Path, *, base: str | None = None) -> str:
         """Return the name of the image of `Dockerfile.NAME`, built if its inputs changed.
 
-        What it copies lies beside it. The image's tag is a digest of its inputs: the Dockerfile,
-        what that copies, and the base images.
+        A file that is just `Dockerfile` is named after its folder. `base` is the image of this
+        builder to build on; without it, what all images are built on. What the Dockerfile copies
+        lies beside it. The image's tag is a digest of its inputs: the Dockerfile, what that copies,
+        and the base images.
         """
-        name = f"opsagent-{dockerfile.suffix.removeprefix('.')}"
-        image = f"localhost/{name}:{inputs_digest(dockerfile, self._bases_key())}"
+        name = f"opsagent-{dockerfile.suffix.removeprefix('.') or dockerfile.parent.name}"
+        image = f"localhost/{name}:{inputs_digest(dockerfile, base or self._bases_key())}"
         lock = cache_root() / "locks" / f"image-{name}"
         with locked(lock, waiting=f"another process is building {name}; waiting for it"):
             if not self._has(image):
                 say(f"building the image {name}")
-                self._build(dockerfile, image)
+                self._build(dockerfile, image, base)
         return image
 
     @abstractmethod
@@ -58,7 +60,7 @@ class ImageBuilder(ABC):
     def _has(self, image: str) -> bool: ...
 
     @abstractmethod
-    def _build(self, dockerfile: Path, image: str) -> None: ...
+    def _build(self, dockerfile: Path, image: str, base: str | None) -> None: ...
 
 
 class Buildah(ImageBuilder):
@@ -85,13 +87,17 @@ class Buildah(ImageBuilder):
     def _has(self, image: str) -> bool:
         return _succeeds([*self._command, "inspect", "--type=image", image])
 
-    def _build(self, dockerfile: Path, image: str) -> None:
-        runtime = self._base_image("runtime", self._bases.runtime)
-        builder = self._base_image("builder", self._bases.builder)
+    def _build(self, dockerfile: Path, image: str, base: str | None) -> None:
+        if base is None:
+            runtime = self._base_image("runtime", self._bases.runtime)
+            builder = self._base_image("builder", self._bases.builder)
+            bases = [f"--build-arg=BASE_IMAGE={runtime}", f"--build-arg=BUILDER_IMAGE={builder}"]
+        else:
+            bases = [f"--build-arg=BASE_IMAGE={base}"]
         self._run(
             *("bud", "--layers", "--isolation=chroot", "--network=host"),
             *(f"--volume={file}:{file}:ro" for file in _OF_THE_HOST if file.exists()),
-            *(f"--build-arg=BASE_IMAGE={runtime}", f"--build-arg=BUILDER_IMAGE={builder}"),
+            *bases,
             *(f"--file={dockerfile}", f"--tag={image}", str(dockerfile.parent)),
         )
 
@@ -141,8 +147,10 @@ class Docker(ImageBuilder):
     def _has(self, image: str) -> bool:
         return _succeeds(["docker", "image", "inspect", image])
 
-    def _build(self, dockerfile: Path, image: str) -> None:
-        _run(["docker", "build", f"--file={dockerfile}", f"--tag={image}", str(dockerfile.parent)])
+    def _build(self, dockerfile: Path, image: str, base: str | None) -> None:
+        bases = [] if base is None else [f"--build-arg=BASE_IMAGE={base}"]
+        of = [f"--file={dockerfile}", f"--tag={image}", str(dockerfile.parent)]
+        _run(["docker", "build", *bases, *of])
 
 
 def docker_answers() -> bool:
