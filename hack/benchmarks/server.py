@@ -30,8 +30,8 @@ class Work:
     """CPU, all threads."""
     commands: Mapping[str, int]
     """Calls by command, those inside scripts included."""
-    received: int
-    """Commands that came over a connection, those inside scripts left out."""
+    requests: int
+    """Times it read from a connection: a pipeline or a script is one."""
     microseconds: Mapping[str, float]
     """Time spent in each command; a script's holds that of the commands inside it."""
 
@@ -44,7 +44,7 @@ class Work:
 @dataclass(frozen=True, kw_only=True)
 class _Reading:
     seconds: float
-    received: int
+    requests: int
     calls: Mapping[str, int]
     microseconds: Mapping[str, float]
 
@@ -141,7 +141,7 @@ class Meter:
         names = set(now.calls) - {"info"}
         return Work(
             seconds=now.seconds - before.seconds,
-            received=now.received - before.received - 1,
+            requests=now.requests - before.requests - 1,
             commands={
                 name: calls
                 for name in names
@@ -157,7 +157,7 @@ class Meter:
         calls = {name: found for name, found in info.items() if name.startswith("cmdstat_")}
         return _Reading(
             seconds=float(info["used_cpu_user"]) + float(info["used_cpu_sys"]),
-            received=int(info["total_commands_processed"]),
+            requests=int(info["total_reads_processed"]),
             calls={
                 name.removeprefix("cmdstat_"): int(found["calls"]) for name, found in calls.items()
             },

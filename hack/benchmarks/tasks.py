@@ -1,10 +1,11 @@
 """Puts many tasks into a queue at once, in the orchestrator's form."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from redis import Redis
 
-from opsagent_queue import Event, Keys, Task, score
+from opsagent_queue import Keys, Task, score
 
 _TOGETHER = 500
 """Tasks sent in one pipeline."""
@@ -22,17 +23,19 @@ def fill(
     type_: str,
     priority: str = "P2",
     assigned_to: str = "ops",
-    announced: bool = False,
+    payload: Callable[[], Mapping[str, Any]] = dict,
 ) -> list[str]:
     """Enqueue `count` tasks, oldest first; returns their ids in that order.
 
-    Unannounced ones are what waits when a worker starts: it has to find them itself.
+    `payload` makes one for each. They are not announced: this is what waits when a worker starts.
     """
     ids = list[str]()
     for size in _portions(count):
         with redis.pipeline(transaction=False) as pipe:
             for _ in range(size):
-                task = Task.new(type=type_, payload={}, priority=priority, assigned_to=assigned_to)
+                task = Task.new(
+                    type=type_, payload=payload(), priority=priority, assigned_to=assigned_to
+                )
                 pipe.hset(
                     KEYS.record(task.task_id),
                     mapping={
@@ -43,10 +46,6 @@ def fill(
                     },
                 )
                 pipe.zadd(KEYS.tasks, {task.task_id: score(task.priority)})
-                if announced:
-                    text = Event.created(task).encode()
-                    for channel in KEYS.channels("task.created"):
-                        pipe.publish(channel, text)
                 ids.append(task.task_id)
             pipe.execute()
     return ids

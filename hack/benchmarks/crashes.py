@@ -1,0 +1,276 @@
+"""Crashes of workers and of Redis under load, and what became of the tasks.
+
+Tasks take 0 to 40 ms (one in a hundred half a second), so that a pool of two workers with eight
+slots each is busy for about half a minute with 20,000 of them, and a crash hits tasks at every
+stage: claimed, running, ended and not yet reported.
+"""
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from benchmarks.failure import BenchmarkError
+from benchmarks.journal import Entry
+from benchmarks.launch import Worker
+from benchmarks.pool import Pool, pool
+from benchmarks.server import Server, running
+from benchmarks.tasks import fill
+from benchmarks.verdict import Verdict, at_rest, judge
+
+LEASE_SECONDS: Final = 2.0
+"""In the drains with crashes; short, so that many fit into one drain."""
+
+_SLOTS: Final = 8
+_SHORT_SECONDS: Final = 0.04
+_LONG_SECONDS: Final = 0.5
+_LONG_SHARE: Final = 0.01
+_OUTAGE_TASKS: Final = 5_000
+_REST_SECONDS: Final = 120.0
+_BETWEEN: Final = (0.3, 1.7)
+"""Seconds from one crash to the next, drawn evenly: about as long as a replacement takes to start."""
+_CRASHES_PER_DRAIN: Final = 20
+
+T = TypeVar("T")
+Outage = Literal["frozen", "killed"]
+Progress = Callable[[int], object]
+"""Told how many crashes there were."""
+
+
+class Kills(msgspec.Struct, frozen=True, kw_only=True):
+    """Workers ended with SIGKILL."""
+
+    lease_seconds: float
+    kills: int
+    drains: int
+    interrupted: int
+    """Handlers that were running in the killed processes."""
+    rescue_seconds: list[float]
+    """From each kill to the moment an interrupted handler began anew."""
+    verdict: Verdict
+
+
+class Terminations(msgspec.Struct, frozen=True, kw_only=True):
+    """Workers ended with SIGTERM."""
+
+    terminations: int
+    drains: int
+    exit_seconds: list[float]
+    overrun_seconds: list[float]
+    """What the exit took beyond the longest handler that was running."""
+    verdict: Verdict
+
+
+class Outages(msgspec.Struct, frozen=True, kw_only=True):
+    """Redis away under load."""
+
+    kind: Outage
+    outage_seconds: float
+    lease_seconds: float
+    outages: int
+    resume_seconds: list[float]
+    """From Redis' return to the next handler's beginning."""
+    workers_ended: int
+    """Workers that did not live through it."""
+    verdict: Verdict
+
+
+@dataclass
+class _Drain:
+    """One backlog, one pool, one server."""
+
+    server: Server
+    pool: Pool
+    ids: list[str]
+    chance: random.Random
+
+    def crash(self, most: int, crash: Callable[["_Drain", Worker], T]) -> Iterator[T]:
+        """Crash a worker up to `most` times, at random moments while there are tasks to do."""
+        for _ in range(most):
+            time.sleep(self.chance.uniform(*_BETWEEN))
+            with self.server.client() as redis:
+                if at_rest(redis):
+                    return
+            victim = self.pool.pick(self.chance)
+            if victim is not None:
+                yield crash(self, victim)
+
+    def settle(self) -> Verdict:
+        """Wait until nothing is left to do, and judge."""
+        deadline = time.monotonic() + _REST_SECONDS
+        with self.server.client() as redis:
+            # What still waits at the deadline shows as lost.
+            while not at_rest(redis) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            return judge(redis, self.pool.journal, self.ids)
+
+
+def kills(*, count: int, tasks: int, seed: int, progress: Progress) -> Kills:
+    """Kill a worker `count` times, in as many drains of `tasks` tasks as that takes."""
+    verdicts, done, interrupted, rescues = list[Verdict](), 0, 0, list[float]()
+    for drain, crashes, verdict in _drains(count, tasks, seed, _kill, progress):
+        verdicts.append(verdict)
+        done += len(crashes)
+        for at, entries in crashes:
+            interrupted += len(entries)
+            anew = [drain.pool.journal.next_beginning(one.task_id, after=at) for one in entries]
+            rescues.extend(one.at - at for one in anew if one is not None)
+    return Kills(
+        lease_seconds=LEASE_SECONDS,
+        kills=done,
+        drains=len(verdicts),
+        interrupted=interrupted,
+        rescue_seconds=rescues,
+        verdict=together(verdicts),
+    )
+
+
+def terminations(*, count: int, tasks: int, seed: int, progress: Progress) -> Terminations:
+    """Terminate a worker `count` times, in as many drains of `tasks` tasks as that takes."""
+    verdicts, exits = list[Verdict](), list[tuple[float, float]]()
+    for _drain, crashes, verdict in _drains(count, tasks, seed, _terminate, progress):
+        verdicts.append(verdict)
+        exits.extend(crashes)
+    return Terminations(
+        terminations=len(exits),
+        drains=len(verdicts),
+        exit_seconds=[took for took, _ in exits],
+        overrun_seconds=[took - longest for took, longest in exits],
+        verdict=together(verdicts),
+    )
+
+
+def outages(
+    kind: Outage, *, count: int, seconds: float, lease_seconds: float, seed: int, progress: Progress
+) -> Outages:
+    """Take Redis away `count` times for `seconds`, each time with a pool that is busy."""
+    chance, verdicts, resumed, ended = _chance(seed), list[Verdict](), list[float](), 0
+    options = ("--appendonly", "yes") if kind == "killed" else ()
+    for number in range(count):
+        with ExitStack() as stack:
+            drain = _drain(
+                stack,
+                tasks=_OUTAGE_TASKS,
+                chance=chance,
+                lease_seconds=lease_seconds,
+                options=options,
+            )
+            time.sleep(chance.uniform(*_BETWEEN))
+            before = list(drain.pool.workers)
+            back = _take_away(drain.server, kind, seconds)
+            resumed.append(_resumption(drain, since=back) - back)
+            verdicts.append(drain.settle())
+            ended += sum(worker.exit_code is not None for worker in before)
+        progress(number + 1)
+    return Outages(
+        kind=kind,
+        outage_seconds=seconds,
+        lease_seconds=lease_seconds,
+        outages=count,
+        resume_seconds=resumed,
+        workers_ended=ended,
+        verdict=together(verdicts),
+    )
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdicts of several drains as one."""
+    return Verdict(
+        tasks=sum(one.tasks for one in verdicts),
+        lost=[task for one in verdicts for task in one.lost],
+        failed=[task for one in verdicts for task in one.failed],
+        executed_again=sum(one.executed_again for one in verdicts),
+        completed_again=sum(one.completed_again for one in verdicts),
+        attempts_burnt=sum(one.attempts_burnt for one in verdicts),
+    )
+
+
+def _drains(
+    count: int, tasks: int, seed: int, crash: Callable[[_Drain, Worker], T], progress: Progress
+) -> Iterator[tuple[_Drain, list[T], Verdict]]:
+    """Drains until there were `count` crashes; each with what its crashes gave, still running."""
+    chance, done = _chance(seed), 0
+    while done < count:
+        with ExitStack() as stack:
+            drain = _drain(stack, tasks=tasks, chance=chance, lease_seconds=LEASE_SECONDS)
+            crashes = list[T]()
+            for one in drain.crash(min(_CRASHES_PER_DRAIN, count - done), crash):
+                crashes.append(one)
+                progress(done + len(crashes))
+            if not crashes:
+                raise BenchmarkError(f"{tasks} tasks are done too soon to crash anything meanwhile")
+            done += len(crashes)
+            yield drain, crashes, drain.settle()
+
+
+def _drain(
+    stack: ExitStack,
+    *,
+    tasks: int,
+    chance: random.Random,
+    lease_seconds: float,
+    options: Sequence[str] = (),
+) -> _Drain:
+    """A pool at work on a fresh backlog; ended with `stack`."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-crashes-")))
+    server = stack.enter_context(running(*options))
+    workers = stack.enter_context(pool(server, folder, lease=f"{lease_seconds:g}s", slots=_SLOTS))
+    with server.client() as redis:
+        ids = fill(redis, tasks, type_="timed", payload=lambda: {"seconds": _duration(chance)})
+    workers.start()
+    return _Drain(server=server, pool=workers, ids=ids, chance=chance)
+
+
+def _chance(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - moments and durations, no secrets
+
+
+def _duration(chance: random.Random) -> float:
+    return _LONG_SECONDS if chance.random() < _LONG_SHARE else chance.uniform(0, _SHORT_SECONDS)
+
+
+def _kill(drain: _Drain, victim: Worker) -> tuple[float, list[Entry]]:
+    """When, and which handlers were running."""
+    at = drain.pool.kill(victim)
+    drain.pool.journal.read()
+    return at, list(drain.pool.journal.running[victim.pid].values())
+
+
+def _terminate(drain: _Drain, victim: Worker) -> tuple[float, float]:
+    """Seconds until it had ended, and seconds that the longest running handler had still to go."""
+    at, took = drain.pool.terminate(victim, patience=_REST_SECONDS)
+    drain.pool.journal.read()
+    begun = drain.pool.journal.begun_by[victim.pid]
+    return took, max((one.at + one.seconds - at for one in begun if one.at <= at), default=0.0)
+
+
+def _take_away(server: Server, kind: Outage, seconds: float) -> float:
+    """Returns, with the server, the moment from which it answers."""
+    match kind:
+        case "frozen":
+            server.freeze()
+            time.sleep(seconds)
+            back = time.monotonic()
+            server.thaw()
+            return back
+        case "killed":
+            server.end(kill=True)
+            time.sleep(seconds)
+            server.start()
+            return time.monotonic()
+
+
+def _resumption(drain: _Drain, *, since: float) -> float:
+    """When the first handler began after that moment."""
+    deadline = time.monotonic() + _REST_SECONDS
+    while time.monotonic() < deadline:
+        if later := [one.at for one in drain.pool.journal.read() if one.begins and one.at > since]:
+            return later[0]
+        time.sleep(0.02)
+    raise BenchmarkError("no handler began after Redis was back")
