@@ -43,9 +43,9 @@ class Notes:
             before = await self._redis.set(self._key(name), text, px=ttl_ms, get=True)
         return None if before is None else str(before)
 
-    async def forget(self, name: str) -> None:
+    async def forget(self, *names: str) -> None:
         with redis_errors():
-            await self._redis.delete(self._key(name))
+            await self._redis.delete(*map(self._key, names))
 
     def _key(self, name: str) -> str:
         return self._keys.own(f"note:{name}")

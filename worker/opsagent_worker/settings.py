@@ -33,6 +33,7 @@ _NAME: Final = "[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
 _AGENTS: Final = "OPSAGENT_AGENTS"
 _BUILTINS: Final = "WORKER_BUILTINS"
 _HANDLERS: Final = "WORKER_HANDLERS"
+_ROUTING_KEY_LENGTH: Final = 32
 _HTTP_URL_HINT: Final = "must start with http:// or https:// and name a host"
 
 BUILTINS: Final = (TaskType.DEPLOY, TaskType.MONITOR, TaskType.ALERT, TaskType.INVESTIGATE)
@@ -62,6 +63,12 @@ def _secret_http_url(url: SecretStr) -> SecretStr:
 
 def _target_url(url: str) -> str:
     return read_target(url, with_credentials=True).url
+
+
+def _routing_key(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) != _ROUTING_KEY_LENGTH:
+        raise ValueError(f"must have {_ROUTING_KEY_LENGTH} characters")
+    return key
 
 
 def _comma_separated(value: Any) -> Any:
@@ -199,6 +206,26 @@ class Settings(BaseModel):
         default=None,
         alias="ALERT_WEBHOOK_URL",
         description="Any other webhook that alert tasks are sent to, as JSON.",
+    )
+    alert_webhook_secret: SecretStr | None = Field(
+        default=None,
+        alias="ALERT_WEBHOOK_SECRET",
+        description="What requests to ALERT_WEBHOOK_URL are signed with; unset: they are not.",
+    )
+    pagerduty_routing_key: Annotated[SecretStr, AfterValidator(_routing_key)] | None = Field(
+        default=None,
+        alias="PAGERDUTY_ROUTING_KEY",
+        description="Integration key (Events API v2) of the PagerDuty service that alert tasks are sent to.",
+    )
+    pagerduty_events_url: HttpUrl = Field(
+        default="https://events.pagerduty.com",
+        alias="PAGERDUTY_EVENTS_URL",
+        description="Base URL of PagerDuty's Events API; accounts in the EU: https://events.eu.pagerduty.com.",
+    )
+    alert_dedup_window: Annotated[Duration, _between("0s", "24h")] = Field(
+        default=timedelta(minutes=5),
+        alias="ALERT_DEDUP_WINDOW",
+        description="Time in which alerts with the same key are sent once; 0s: each is sent.",
     )
     orchestrator_url: HttpUrl | None = Field(
         default=None,

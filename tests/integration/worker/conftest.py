@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -13,6 +14,7 @@ from integration.worker.harness import (
     TEAM,
     TOKEN,
     WORKER,
+    Door,
     EventLog,
     Records,
     StartWorker,
@@ -56,6 +58,7 @@ def vercel() -> Iterator[VercelDouble]:
 def slack() -> Iterator[SlackDouble]:
     with SlackDouble() as double:
         yield double
+    assert double.violations == []
 
 
 @pytest.fixture
@@ -117,3 +120,22 @@ def start_worker(redis_url: str, vercel: VercelDouble, slack: SlackDouble) -> It
     yield start
     for worker in workers:
         worker.destroy()
+
+
+@pytest.fixture
+def start_awkward(start_worker: StartWorker) -> StartWorker:
+    """The same, with the handlers of awkward_handlers.py."""
+
+    def start(**environment: str) -> WorkerProcess:
+        return start_worker(
+            PYTHONPATH=str(Path(__file__).parent),
+            WORKER_HANDLERS="awkward_handlers",
+            **environment,
+        )
+
+    return start
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    return Door(tmp_path / "open")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from doubles.slack import SlackDouble
 from doubles.vercel import BUILD_FAILS, VercelDouble
 from integration.worker.harness import EventLog, Records, StartWorker, eventually
 from opsagent_queue import Task, TaskQueue
@@ -72,31 +71,6 @@ async def test_a_monitor_task_reports_what_it_saw(
         "version": "v1.2.3",
     }
     assert set(events.by_type_channel) == {"task.created", "task.started", "task.completed"}
-
-
-async def test_an_alert_reaches_slack_and_is_published(
-    queue: TaskQueue,
-    records: Records,
-    events: EventLog,
-    slack: SlackDouble,
-    start_worker: StartWorker,
-) -> None:
-    await start_worker().started()
-    task = ops_task(
-        "alert", {"alert_type": "disk", "severity": "critical", "message": "usage > 90 %"}
-    )
-    await queue.enqueue(task)
-
-    ended = await records.finished(task)
-
-    assert ended.metadata["result"]["sent_to"] == ["slack"]
-    (message,) = slack.messages
-    assert "*CRITICAL* disk" in message["text"]
-    assert "usage &gt; 90 %" in message["text"]
-    await eventually(
-        lambda: "alert.triggered" in events.types(task.task_id), what="the alert is published"
-    )
-    assert events.one("alert.triggered", task_id=task.task_id).priority == "critical"
 
 
 async def test_a_deploy_task_follows_its_deployment_until_it_is_ready(
@@ -204,5 +178,5 @@ async def test_a_type_without_handler_fails_once_and_names_the_known_ones(
     assert ended.error == (
         "no handler for tasks of type 'refactor'; this worker runs alert, deploy, investigate, monitor"
     )
-    finished = 'opsagent_worker_tasks_finished_total{outcome="failed",type="other"}'
+    finished = 'opsagent_worker_tasks_finished_total{error_class="PermanentError",outcome="failed",type="other"}'
     assert await worker.metric(finished) == 1

@@ -4,14 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from opsagent_queue import Snapshot, Task
 from opsagent_worker.checks.result import Check, HealthReport, HealthStatus
 from opsagent_worker.errors import PermanentError
-from opsagent_worker.handlers.alert import AlertPayload, slack_text
-from opsagent_worker.handlers.deploy import DeployPayload
+from opsagent_worker.handlers.alert import AlertPayload
+from opsagent_worker.handlers.deploy_payload import DeployPayload
 from opsagent_worker.handlers.investigate import Observation, decide, orient
 from opsagent_worker.handlers.monitor import MonitorPayload
 from opsagent_worker.handlers.payload import Payload, read_payload
@@ -75,25 +73,6 @@ def test_a_deploy_task_may_call_its_project_a_service_and_defaults_to_a_preview(
     payload = read_payload(DeployPayload, task({"service": "web", "requested_by": "somebody"}))
 
     assert (payload.project, payload.environment, payload.git_source) == ("web", "preview", None)
-
-
-@given(st.text(min_size=1), st.text(min_size=1))
-def test_no_alert_can_break_out_of_slacks_markup(severity: str, message: str) -> None:
-    alert = AlertPayload.model_construct(
-        alert_type="<!channel>", severity=severity, message=message
-    )
-    text = slack_text(alert, task({}))
-
-    assert "<" not in text
-    assert ">" not in text
-
-
-def test_a_very_long_alert_is_cut_but_still_names_its_task() -> None:
-    alert = AlertPayload(alert_type="log", severity="low", message="x" * 100_000)
-    text = slack_text(alert, about := task({}))
-
-    assert len(text) < 5_000
-    assert about.task_id in text
 
 
 def test_calm_observations_give_no_finding_and_nothing_to_do() -> None:

@@ -82,6 +82,8 @@ def test_missing_and_wrong_variables_are_listed_together() -> None:
         ("OPSAGENT_WORKER", "ops-agent", "should match pattern"),
         ("MONITOR_SERVICE_URLS", "web", "'web' is not written name=URL"),
         ("MONITOR_SERVICE_URLS", "web=ftp://web", "only http, https, tcp"),
+        ("PAGERDUTY_ROUTING_KEY", "short", "must have 32 characters"),
+        ("ALERT_DEDUP_WINDOW", "2d", "is not a duration"),
         ("SLACK_WEBHOOK_URL", "hooks.slack.com/x", "must start with http:// or https://"),
         ("OPSAGENT_RETRY_MAX_BACKOFF", "1s", "not be shorter than OPSAGENT_RETRY_BACKOFF"),
     ],

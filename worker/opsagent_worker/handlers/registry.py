@@ -5,9 +5,9 @@ from typing import Final
 
 import httpx
 import structlog
-from pydantic import SecretStr
 
 from opsagent_queue import TaskQueue, TaskType
+from opsagent_worker.alerting.configured import configured_channels
 from opsagent_worker.checks.checker import HealthChecker
 from opsagent_worker.checks.services import Services
 from opsagent_worker.handlers.alert import Alert
@@ -77,9 +77,9 @@ def _builtin(
             return Monitor(services, queue.notes())
         case TaskType.ALERT:
             return Alert(
-                client,
-                slack_url=_reveal(settings.slack_webhook_url),
-                webhook_url=_reveal(settings.alert_webhook_url),
+                channels=configured_channels(settings, client),
+                notes=queue.notes(),
+                dedup_window=settings.alert_dedup_window,
             )
         case TaskType.INVESTIGATE:
             return Investigate(queue, services)
@@ -105,7 +105,3 @@ def _vercel(settings: Settings, client: httpx.AsyncClient) -> VercelApi:
         token=token.get_secret_value(),
         team_id=team_id,
     )
-
-
-def _reveal(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
