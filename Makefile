@@ -81,6 +81,16 @@ generated: setup ## Generated files are up to date
 generate: setup ## Write the generated files anew
 	@$(RUN) python -m opsagent_operator.api
 
+.PHONY: bench-worker bench-crashes bench-report
+bench-worker: setup ## Speed and cost of the worker beside others (12 min)
+	@$(RUN) python -m benchmarks worker
+
+bench-crashes: setup ## What a hundred crashes of each kind do to tasks (10 min)
+	@$(RUN) python -m benchmarks crashes
+
+bench-report: setup ## Write the results into docs/benchmarks.md
+	@$(RUN) python -m benchmarks report
+
 .PHONY: test integration e2e
 test: lint types contracts generated light-cluster node-cluster ## Everything: checks, unit, integration and end-to-end tests
 	@$(RUN) pytest

@@ -1,16 +1,48 @@
-"""Results as tables."""
+"""Results as tables, the same for the terminal and for the document."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from rich.table import Table
 
+from benchmarks.contenders import ALL
+from benchmarks.crashes import Kills, Outages, Terminations
+from benchmarks.memory import Memory
 from benchmarks.queue_moves import Move
+from benchmarks.quiet import Round as QuietRound
+from benchmarks.results import Stored, label
+from benchmarks.samples import median, quantile
+from benchmarks.throughput import Round as ThroughputRound
+from benchmarks.verdict import Verdict
+
+T = TypeVar("T")
+AnyStored = Stored[Any]
 
 
-def moves(found: Sequence[Move]) -> Table:
-    table = Table("move", "calls", "p50 ms", "p99 ms", "worst ms", "Redis µs per call")
+@dataclass(frozen=True)
+class Grid:
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+
+    def add(self, *cells: str) -> None:
+        self.rows.append(cells)
+
+    def rich(self) -> Table:
+        table = Table(*self.columns)
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def moves(found: Sequence[Move]) -> Grid:
+    grid = Grid(["move", "calls", "p50 ms", "p99 ms", "worst ms", "Redis µs per call"])
     for one in found:
-        table.add_row(
+        grid.add(
             one.name,
             f"{one.calls}",
             f"{one.p50_ms:.2f}",
@@ -18,4 +50,169 @@ def moves(found: Sequence[Move]) -> Table:
             f"{one.worst_ms:.2f}",
             f"{one.redis_us:.0f}",
         )
-    return table
+    return grid
+
+
+def throughput(found: Sequence[ThroughputRound]) -> Grid:
+    """Medians over the rounds, fastest first."""
+    grid = Grid(
+        [
+            "worker",
+            "tasks/s",
+            "lowest to highest",
+            "with the start",
+            "CPU µs/task",
+            "Redis CPU µs/task",
+            "Redis commands/task",
+            "requests/task",
+            "memory MiB",
+            "log bytes/task",
+        ]
+    )
+    rounds = _by_contender(found, lambda one: one.contender)
+    for name in sorted(rounds, key=lambda name: -median([one.per_second for one in rounds[name]])):
+        each = rounds[name]
+        rates = [one.per_second for one in each]
+        grid.add(
+            label(name),
+            f"**{median(rates):,.0f}**",
+            f"{min(rates):,.0f} to {max(rates):,.0f}",
+            f"{median([one.per_second_overall for one in each]):,.0f}",
+            f"{median([one.worker_cpu_us for one in each]):.0f}",
+            f"{median([one.redis_cpu_us for one in each]):.0f}",
+            f"{median([one.commands for one in each]):.1f}",
+            f"{median([one.requests for one in each]):.2f}",
+            f"{median([one.memory_mib for one in each]):.0f}",
+            f"{median([one.logged_bytes for one in each]):.0f}",
+        )
+    return grid
+
+
+def quiet(found: Sequence[QuietRound]) -> Grid:
+    """Medians over the rounds of each round's own percentile, soonest first."""
+    grid = Grid(
+        ["worker", "p50 ms", "p99 ms", "idle: requests/s", "idle: Redis commands/s", "idle: CPU %"]
+    )
+    rounds = _by_contender(found, lambda one: one.contender)
+
+    def percentile(name: str, share: float) -> float:
+        return median([quantile(one.latencies_ms, share) for one in rounds[name]])
+
+    for name in sorted(rounds, key=lambda name: percentile(name, 0.5)):
+        each = rounds[name]
+        grid.add(
+            label(name),
+            f"{percentile(name, 0.5):.2f}",
+            f"{percentile(name, 0.99):.2f}",
+            f"{median([one.idle_requests_per_second for one in each]):.1f}",
+            f"{median([one.idle_commands_per_second for one in each]):.1f}",
+            f"{median([one.idle_cpu_percent for one in each]):.1f}",
+        )
+    return grid
+
+
+def memory(found: Memory) -> Grid:
+    grid = Grid(["tasks done", "worker MiB", "Redis MiB"])
+    for one in found.samples[:: max(1, len(found.samples) // 10)]:
+        grid.add(f"{one.done:,}", f"{one.worker_mib:.1f}", f"{one.redis_mib:.0f}")
+    last = found.samples[-1]
+    grid.add(f"{last.done:,}", f"{last.worker_mib:.1f}", f"{last.redis_mib:.0f}")
+    grid.add("growth after a fifth of the tasks", f"{found.growth_mib:+.1f}", "")
+    return grid
+
+
+def kills(found: Kills) -> Grid:
+    rescues = found.rescue_seconds
+    lease = found.lease_seconds
+    return _crash_table(
+        found.verdict,
+        [
+            ("`kill -9`", f"{found.kills}, in {found.drains} drains", ""),
+            ("handlers interrupted", f"{found.interrupted}", ""),
+            (
+                "rescued: from the kill to the handler's new beginning, median · longest",
+                f"{median(rescues):.2f} s · {max(rescues):.2f} s" if rescues else "none to rescue",
+                f"≤ {lease + 1:g} s (lease {lease:g} s)",
+            ),
+        ],
+        failed="0",
+        again="only interrupted or unreported ones",
+        burnt="0",
+    )
+
+
+def terminations(found: Terminations) -> Grid:
+    return _crash_table(
+        found.verdict,
+        [
+            ("SIGTERM", f"{found.terminations}, in {found.drains} drains", ""),
+            (
+                "exit, median · longest",
+                f"{median(found.exit_seconds):.2f} s · {max(found.exit_seconds):.2f} s",
+                "",
+            ),
+            (
+                "exit beyond the longest running handler, median · longest",
+                f"{median(found.overrun_seconds):.2f} s · {max(found.overrun_seconds):.2f} s",
+                "≤ 1 s",
+            ),
+        ],
+        failed="0",
+        again="0",
+        burnt="0",
+    )
+
+
+def outages(found: Outages) -> Grid:
+    how = {"frozen": "stopped (SIGSTOP)", "killed": "killed, restarted from its append-only file"}
+    return _crash_table(
+        found.verdict,
+        [
+            (f"Redis {how[found.kind]}", f"{found.outages}, {found.outage_seconds:g} s each", ""),
+            ("workers that ended", f"{found.workers_ended}", "0"),
+            (
+                "from Redis' return to the next handler, median · longest",
+                f"{median(found.resume_seconds):.2f} s · {max(found.resume_seconds):.2f} s",
+                "≤ 1 s",
+            ),
+        ],
+        failed="0",
+        again="",
+        burnt="0",
+    )
+
+
+def contenders(stored: Stored[list[ThroughputRound]]) -> Grid:
+    grid = Grid(["worker", "versions", "how it runs", "tasks per round"])
+    for one in ALL:
+        if versions := stored.versions.get(one.name):
+            grid.add(one.label, versions, one.setup, f"{one.tasks:,}")
+    return grid
+
+
+def machine(stored: AnyStored) -> str:
+    on = stored.machine
+    return (
+        f"{on.cores} cores ({on.cpu}), {on.memory_gib:.0f} GiB, Linux {on.kernel}, Redis {on.redis} on "
+        f"loopback, Python {on.python}; load before the measurement {on.load:.1f}; {stored.taken[:10]}"
+    )
+
+
+def _crash_table(
+    verdict: Verdict, rows: Sequence[Sequence[str]], *, failed: str, again: str, burnt: str
+) -> Grid:
+    grid = Grid(["", "measured", "promised"], list(rows))
+    grid.add("tasks", f"{verdict.tasks:,}", "")
+    grid.add("**lost**", f"**{len(verdict.lost)}**", "0")
+    grid.add("failed", f"{len(verdict.failed)}", failed)
+    grid.add("begun more than once", f"{verdict.executed_again}", again)
+    grid.add("brought to an end more than once", f"{verdict.completed_again}", again)
+    grid.add("attempts burnt", f"{verdict.attempts_burnt}", burnt)
+    return grid
+
+
+def _by_contender(found: Iterable[T], name: Callable[[T], str]) -> dict[str, list[T]]:
+    rounds: dict[str, list[T]] = {}
+    for one in found:
+        rounds.setdefault(name(one), []).append(one)
+    return rounds
