@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 import httpx
@@ -189,6 +190,16 @@ class Records:
     async def finished(self, task: Task) -> Task:
         (ended,) = await self.ended(task.task_id)
         return ended
+
+
+class Door:
+    """What handlers in awkward_handlers.py wait at, until the test opens it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open(self) -> None:
+        self.path.touch()
 
 
 class StartWorker(Protocol):
