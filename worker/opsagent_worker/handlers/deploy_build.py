@@ -61,12 +61,30 @@ class Build:
                 await finish_first(self._call_off(context, payload), patience=_CALL_OFF_SECONDS)
 
     async def _find(self, context: TaskContext, payload: DeployPayload) -> Deployment | None:
-        """What an earlier attempt has made for this task; a deployment is never older than its task."""
+        """What was made for this task; a deployment is never older than its task.
+
+        There are two if a worker was taken for dead while it was about to create one, and did so in the end. The older one
+        counts, for whoever looks, and the other is cancelled.
+        """
         created_at = parse_time(context.task.created_at)
-        async for found in self.vercel.deployments_since(payload.project, created_at):
-            if found.meta.get(TASK_KEY) == context.idempotency_key and not found.ended_badly:
-                return found
-        return None
+        own = [
+            found
+            async for found in self.vercel.deployments_since(payload.project, created_at)
+            if found.meta.get(TASK_KEY) == context.idempotency_key and not found.ended_badly
+        ]
+        for surplus in own[:-1]:
+            if surplus.running:
+                await self._cancel_surplus(context, surplus)
+        return own[-1] if own else None
+
+    async def _cancel_surplus(self, context: TaskContext, surplus: Deployment) -> None:
+        try:
+            await self.vercel.cancel_deployment(surplus.id)
+        except TaskError as error:
+            # The other attempt may have been faster.
+            context.log.warning("second deployment not cancelled", reason=str(error))
+        else:
+            context.log.warning("second deployment of a task cancelled", deployment=surplus.id)
 
     async def _create(self, context: TaskContext, payload: DeployPayload) -> Deployment:
         body = await self._request(context, payload)
@@ -86,7 +104,12 @@ class Build:
         deployment = await self.vercel.create_deployment(body)
         context.log.info("deployment created", deployment=deployment.id)
         await context.emit(EventType.DEPLOY_STARTED, {**payload.about(), **describe(deployment)})
-        return deployment
+        try:
+            first = await self._find(context, payload)
+        except TaskError as error:
+            context.log.warning("not looked for a second deployment", reason=str(error))
+            return deployment
+        return deployment if first is None else first
 
     async def _request(self, context: TaskContext, payload: DeployPayload) -> Mapping[str, Any]:
         body: dict[str, Any] = {
