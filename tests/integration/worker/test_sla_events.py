@@ -1,0 +1,105 @@
+"""Deadlines: told when they are near, told when they have passed, each once."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from integration.worker.harness import Door, EventLog, Records, StartWorker, eventually
+from opsagent_queue import Task, TaskQueue
+
+pytestmark = pytest.mark.integration
+
+WARNING, VIOLATION = "sla.warning", "sla.violation"
+
+
+async def enqueue(queue: TaskQueue, door: Door, sla: dict[str, Any] | None, **fields: Any) -> Task:
+    new = Task.new(type="wait", payload={"path": str(door.path)}, assigned_to="ops", **fields)
+    task = msgspec.structs.replace(new, sla=sla)
+    await queue.enqueue(task)
+    return task
+
+
+def sla_events(events: EventLog, task: Task) -> list[str]:
+    return [name for name in events.types(task.task_id) if name.startswith("sla.")]
+
+
+async def test_a_running_task_is_told_of_near_its_deadline_and_at_it(
+    queue: TaskQueue, events: EventLog, records: Records, door: Door, start_awkward: StartWorker
+) -> None:
+    worker = await start_awkward().started()
+    sla = {"target": "two seconds", "deadline": "2s", "alert_threshold": "20%"}
+    task = await enqueue(queue, door, sla)
+
+    await eventually(lambda: VIOLATION in sla_events(events, task), what="the deadline is missed")
+    door.open()
+    await records.finished(task)
+
+    assert sla_events(events, task) == [WARNING, VIOLATION]
+    warning = events.one(WARNING, task_id=task.task_id)
+    assert (warning.priority, warning.trace_id) == ("high", task.trace_id)
+    assert 0.4 <= warning.payload["elapsed_seconds"] < 2
+    assert warning.payload["remaining_seconds"] > 0
+    assert warning.payload["threshold"] == 0.2
+    violation = events.one(VIOLATION, task_id=task.task_id)
+    assert violation.priority == "critical"
+    assert violation.payload["target"] == "two seconds"
+    assert violation.payload["allowed_seconds"] == 2
+    assert violation.payload["elapsed_seconds"] >= 2
+    assert violation.payload["remaining_seconds"] <= 0
+    name = 'opsagent_worker_sla_events_total{event="violation",type="wait"}'
+    assert await worker.metric(name) == 1
+
+
+async def test_a_task_that_is_late_before_it_starts_has_only_missed_its_deadline(
+    queue: TaskQueue, events: EventLog, records: Records, door: Door, start_awkward: StartWorker
+) -> None:
+    door.open()
+    task = await enqueue(queue, door, {"deadline": "2020-01-01T00:00:00Z"})
+    await start_awkward().started()
+    await records.finished(task)
+
+    await eventually(lambda: bool(sla_events(events, task)), what="somebody tells")
+    assert sla_events(events, task) == [VIOLATION]
+
+
+async def test_no_other_worker_and_no_other_attempt_tells_it_again(
+    queue: TaskQueue, events: EventLog, records: Records, door: Door, start_awkward: StartWorker
+) -> None:
+    first = await start_awkward(OPSAGENT_TASK_TIMEOUT="200ms").started()
+    late = {"deadline": 0}
+    task = await enqueue(queue, door, late)
+    await eventually(
+        lambda: bool(first.logged("task is tried again")), what="the first attempt is over"
+    )
+    first.destroy()
+    await start_awkward().started()
+    door.open()
+    ended = await records.finished(task)
+    assert ended.retry_count >= 1
+
+    # A later task's event comes after whatever could still be told of the first one.
+    next_task = await enqueue(queue, door, late)
+    await eventually(lambda: bool(sla_events(events, next_task)), what="the next one is told of")
+    assert sla_events(events, task) == [VIOLATION]
+
+
+async def test_what_ends_in_time_and_what_promised_nothing_is_not_worth_a_word(
+    queue: TaskQueue, events: EventLog, records: Records, door: Door, start_awkward: StartWorker
+) -> None:
+    door.open()
+    worker = await start_awkward().started()
+    in_time = await enqueue(queue, door, {"deadline": "1h"})
+    without = await enqueue(queue, door, None)
+    unreadable = [await enqueue(queue, door, {"target": "99.9%"}) for _ in range(3)]
+    ended = await records.ended(*(task.task_id for task in (in_time, without, *unreadable)))
+    assert {task.status for task in ended} == {"completed"}
+
+    late = await enqueue(queue, door, {"deadline": 0})
+    await eventually(lambda: bool(sla_events(events, late)), what="the last one is told of")
+
+    assert [event.task_id for event in events.events if event.event_type.startswith("sla.")] == [
+        late.task_id
+    ]
+    (line,) = worker.logged("an SLA cannot be read and is ignored")
+    assert line["reason"] == "target is neither a moment nor a duration"
