@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from opsagent_queue.errors import ConfigurationError, QueueRefusedError, QueueUnavailableError
+from opsagent_queue.packing import packing
 from opsagent_queue.sentinel import master_pool
 from opsagent_queue.url import NOT_TLS, RedisUrl
 
@@ -87,11 +88,17 @@ def connect(
         "socket_connect_timeout": socket_timeout,
         "health_check_interval": HEALTH_CHECK_SECONDS,
         "client_name": client_name,
+        # The name above tells who it is; CLIENT SETINFO would only need one more permission.
+        "driver_info": None,
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), _RETRIES),
     }
-    if parsed.service is not None:
-        return Redis.from_pool(master_pool(parsed, tls=tls, **options))
-    return Redis.from_pool(BlockingConnectionPool(**_target(parsed), **tls, **options))
+    pool = (
+        BlockingConnectionPool(**_target(parsed), **tls, **options)
+        if parsed.service is None
+        else master_pool(parsed, tls=tls, **options)
+    )
+    pool.connection_class = packing(pool.connection_class)
+    return Redis.from_pool(pool)
 
 
 def _target(url: RedisUrl) -> dict[str, Any]:

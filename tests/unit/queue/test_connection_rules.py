@@ -31,7 +31,7 @@ def test_percent_encoding_in_a_password_is_decoded() -> None:
 def test_tls_verifies_certificate_and_host_name_unless_told_otherwise() -> None:
     client = connect("rediss://cache.example")
     made = settings(client)
-    assert client.connection_pool.connection_class is SSLConnection
+    assert issubclass(client.connection_pool.connection_class, SSLConnection)
     assert (made["ssl_cert_reqs"], made["ssl_check_hostname"]) == ("required", True)
 
 
