@@ -61,11 +61,11 @@ def _monitors(sandbox: str) -> Iterator[Order]:
 
 
 def _deploys() -> Iterator[Order]:
+    source = {"type": "github", "org": "acme", "repo": "shop", "ref": "main"}
     for number, environment in enumerate(("production", "staging", "preview") * 3):
-        source = {"type": "github", "org": "acme", "repo": "shop", "ref": "main"}
         payload = {"project": f"shop-{number}", "environment": environment, "gitSource": source}
         yield _order("deploy", payload, "P1")
-    broken = {"project": PROJECT_THAT_BREAKS, "gitSource": {"type": "github", "ref": "main"}}
+    broken = {"project": PROJECT_THAT_BREAKS, "gitSource": source}
     yield replace(_order("deploy", broken, "P2"), source="user")
 
 
