@@ -76,4 +76,9 @@ class Keys:
             self.own("workers"),
             self.own("gate"),
             self.own("counters"),
+            self.own("index"),
+            self.own("types"),
+            self.own("foreign"),
+            self.own("held"),
+            self.own("recent"),
         )

@@ -120,7 +120,7 @@ class Snapshot:
     """Everything the operator needs to know about the queue, read in one atomic step."""
 
     pending: int
-    """Tasks of ours that wait to be claimed."""
+    """Tasks of ours that wait to be claimed, delayed ones that are due included."""
     delayed: int
     """Tasks of ours that wait for their back-off to end."""
     next_due_ms: int | None
@@ -133,13 +133,55 @@ class Snapshot:
     orphaned: int
     """Ids whose record is missing or unreadable."""
     oldest_ms: int | None
-    """Age of the oldest pending task in ms; None when nothing is pending or no age is known."""
+    """Age of the oldest waiting task of ours in ms; None when none waits or no age is known."""
     paused: bool
     time_ms: int
     """Redis' clock at the moment of the snapshot, ms since the epoch."""
     run_id: str | None
     """Identifies this run of the Redis server; None where the server does not tell."""
+    estimated: bool = False
+    """More than 10,000 waiting tasks are unknown to the index: `pending` and `foreign` are estimates."""
+    pending_by_type: Mapping[str, int] = field(default_factory=dict)
+    """Waiting tasks of ours by type, without due delayed ones. Under "": those of unknown type."""
     busy: Mapping[str, int] = field(default_factory=dict)
     """Leases held, by pod. A pod that holds none is absent."""
     workers: Mapping[str, Heartbeat] = field(default_factory=dict)
     """Last heartbeat of each pod that has not been forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What one version finished in some minutes."""
+
+    ok: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    retried: int = 0
+    """Attempts that failed and are followed by another one."""
+    crashed: int = 0
+    """Leases that expired: a worker died or went silent."""
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """Failed, retried and crashed attempts by the class of their error."""
+    ok_by_type: Mapping[str, int] = field(default_factory=dict)
+    failed_by_type: Mapping[str, int] = field(default_factory=dict)
+    run_seconds: float = 0.0
+    """Time the tasks that ended ok or failed took in all."""
+    run_buckets: Mapping[float, int] = field(default_factory=dict)
+    """How many of those took up to that many seconds, and longer than the next lower bound."""
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that ended lately."""
+
+    task_id: str
+    type: str | None
+    status: str
+    version: str
+    attempt: int | None
+    seconds: float | None
+    """None when its worker died."""
+    error: str | None
+    """Its first 1,000 characters."""
+    error_class: str | None
+    at: str
+    """ISO 8601 by Redis' clock."""

@@ -1,8 +1,8 @@
 """The typed client of the queue: each operation is one script, or says why it is not."""
 
-import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -10,25 +10,29 @@ from redis.asyncio import Redis
 
 from opsagent_queue.connection import redis_errors
 from opsagent_queue.dead_letters import DeadLetter, DeadLetters, Replayed
-from opsagent_queue.errors import ConfigurationError, MalformedTaskError, QueueError
+from opsagent_queue.endings import complete_arguments, finish_arguments, to_json
+from opsagent_queue.errors import ConfigurationError, MalformedTaskError
 from opsagent_queue.keys import Keys
 from opsagent_queue.model import (
     Cancellation,
     Claim,
     ClaimResult,
+    Ended,
     Finished,
     Heartbeat,
     Lease,
     Reaped,
     Renewed,
+    Results,
     Retried,
     Snapshot,
 )
 from opsagent_queue.notes import Notes
 from opsagent_queue.progress import ProgressBoard
 from opsagent_queue.scripts import Scripts
+from opsagent_queue.statistics import add_up, read_end
 from opsagent_queue.wakeups import Wakeups
-from opsagent_queue.wire import Event, Task, parse_time, score
+from opsagent_queue.wire import Event, Task, score
 
 DEFAULT_RESULT_TTL_MS: Final = 7 * 24 * 3600 * 1000
 """How long records of finished tasks are kept unless told otherwise: seven days, in ms."""
@@ -36,11 +40,13 @@ DEFAULT_RESULT_TTL_MS: Final = 7 * 24 * 3600 * 1000
 MAX_CRASHES: Final = 3
 """A task that cost this many workers their life is not handed to another one."""
 
-_WINDOW: Final = 128
-"""Waiting tasks looked at by the first claim call; first-in-first-out holds within it."""
+_MOST_HINTS: Final = 256
+_STATS_MINUTES: Final = 120
 
-_SKIP_WINDOW: Final = 512
-"""Waiting tasks looked at by each further call, when other agents' tasks fill the front."""
+_CHANGED: Final = 2
+"""What `complete` says of a task whose record is not as it was when it was claimed."""
+
+_Arguments = tuple[str | int, ...]
 
 
 class TaskQueue:
@@ -80,52 +86,43 @@ class TaskQueue:
         count: int,
         lease_ms: int,
         token: str,
-        hints: Sequence[str] = (),  # noqa: ARG002 - every waiting task is looked at anyway
+        hints: Sequence[str] = (),
         without: Collection[str] = (),
     ) -> ClaimResult:
         """Take up to `count` waiting tasks under leases of `lease_ms`.
 
         `owner` is the pod, `version` what it runs. `token` must be new for each claim and the same
         when that claim is sent again after an error: it then returns the batch already taken.
-        `hints` are ids heard of by `task.created`, which are looked at first. `without` names task
-        types that are not to be handed out now. Due delayed tasks are promoted first. Order is
-        priority, then `created_at` among the first 128 waiting tasks. Claiming is not starting:
-        `task.started` is the worker's to publish.
+        `hints` are ids heard of by `task.created`; they are looked at first, 256 at most. `without`
+        names task types that are not to be handed out now. Due delayed tasks are promoted first.
 
-        Other agents' tasks are stepped over, call by call, until the slots are full or the queue
-        has been seen to its end. A record that is no task is failed here and not returned.
+        Order is priority, then `created_at`, exact as far as the index knows the waiting tasks; of
+        every 16 tasks handed out one is the oldest whatever its priority. With `more` the index is not
+        complete yet: claim again at once. Claiming is not starting: `task.started` is the worker's to
+        publish. A record that is no task is failed here and not returned.
         """
         if count < 1 or lease_ms < 1:
             raise ValueError("count and lease_ms must be at least 1")
-        claims: list[Claim] = []
-        paused, next_due_ms, at_end = False, None, False
-        offset, anchor, page = 0, "", 0
-        while len(claims) < count and not (paused or at_end):
-            try:
-                reply = await self._scripts.run(
-                    "claim",
-                    owner,
-                    version,
-                    count - len(claims),
-                    lease_ms,
-                    f"{token}.{page}",
-                    offset,
-                    anchor,
-                    _SKIP_WINDOW if page else _WINDOW,
-                    len(without),
-                    *without,
-                    *self.agents,
-                )
-            except QueueError:
-                if claims:
-                    break  # what was taken must reach the caller; the error will show itself again
-                raise
-            paused, next_due_ms = bool(reply[0]), _optional(reply[1])
-            at_end, offset, anchor = bool(reply[2]), int(reply[3]), str(reply[4])
-            claims += await self._decode(reply[5], owner=owner, version=version)
-            page += 1
+        if "\n" in owner + version + token:
+            raise ValueError("owner, version and token are single lines")
+        reply = await self._scripts.run(
+            "claim",
+            owner,
+            version,
+            count,
+            lease_ms,
+            token,
+            len(hints[:_MOST_HINTS]),
+            *hints[:_MOST_HINTS],
+            len(without),
+            *without,
+            *self.agents,
+        )
         return ClaimResult(
-            claims=tuple(claims), paused=paused, next_due_ms=next_due_ms, more=not at_end
+            claims=tuple(await self._decode(reply[3], owner=owner, version=version)),
+            paused=bool(reply[0]),
+            next_due_ms=_optional(reply[1]),
+            more=bool(reply[2]),
         )
 
     async def _decode(
@@ -174,24 +171,53 @@ class TaskQueue:
         Records expire `result_ttl_ms` later. A failed task also joins the dead ones. A task that was
         cancelled meanwhile stays cancelled and is published as such, whatever is reported.
 
-        Tells of each whether it was taken. False: its lease was lost, and nothing changed but the
-        counter `late_finishes`. Raises `ValueError` if any result is not JSON; then nothing is sent.
+        One script call, if all succeeded and nobody touched their records, or none came with its
+        `data`; else two. Tells of each whether it was taken. False: its lease was lost, and nothing
+        changed but the counter `late_finishes`. Raises `ValueError` if any result is not JSON; then
+        nothing is sent.
         """
-        if not finished:
-            return ()
-        reply = await self._scripts.run(
-            "finish",
-            result_ttl_ms,
-            str(uuid.uuid4()),
-            *(part for one in finished for part in _finish_arguments(one, version=version)),
-        )
-        return tuple(bool(done) for done in reply)
+        taken: dict[int, bool] = {}
+        short, whole = self._sort_endings(finished, version=version)
+        for owner, endings in short.items():
+            reply = await self._scripts.run(
+                "complete", version, result_ttl_ms, owner, *chain.from_iterable(endings.values())
+            )
+            for index, outcome in zip(endings, reply, strict=True):
+                if outcome == _CHANGED:
+                    whole[index] = finish_arguments(finished[index], version=version)
+                else:
+                    taken[index] = bool(outcome)
+        if whole:
+            reply = await self._scripts.run(
+                "finish",
+                version,
+                result_ttl_ms,
+                str(uuid.uuid4()),
+                *chain.from_iterable(whole.values()),
+            )
+            taken.update(zip(whole, map(bool, reply), strict=True))
+        return tuple(taken[index] for index in range(len(finished)))
+
+    @staticmethod
+    def _sort_endings(
+        finished: Sequence[Finished], *, version: str
+    ) -> tuple[dict[str, dict[int, _Arguments]], dict[int, _Arguments]]:
+        """Those that may take the short cut, by owner, and the others; each by its place."""
+        short: dict[str, dict[int, _Arguments]] = {}
+        whole: dict[int, _Arguments] = {}
+        for index, one in enumerate(finished):
+            arguments = complete_arguments(one, version=version)
+            if arguments is None:
+                whole[index] = finish_arguments(one, version=version)
+            else:
+                short.setdefault(one.lease.owner, {})[index] = arguments
+        return short, whole
 
     async def retry(
         self,
         retried: Sequence[Retried],
         *,
-        version: str,  # noqa: ARG002 - statistics are kept per version
+        version: str,
     ) -> tuple[bool, ...]:
         """End these attempts and try again after `delay_ms` each; `version` is what ran them.
 
@@ -203,6 +229,7 @@ class TaskQueue:
             return ()
         reply = await self._scripts.run(
             "retry",
+            version,
             str(uuid.uuid4()),
             *(
                 part
@@ -210,7 +237,8 @@ class TaskQueue:
                 for part in (
                     *_flatten([one.lease]),
                     max(0, one.delay_ms),
-                    _json(one.error),
+                    to_json(one.error),
+                    one.error_class or "",
                     int(one.counted),
                 )
             ),
@@ -235,18 +263,26 @@ class TaskQueue:
         expires after `result_ttl_ms`. Anyone may call this at any time.
         """
         requeued, dead, promoted = await self._scripts.run(
-            "reap", limit, MAX_CRASHES, result_ttl_ms, str(uuid.uuid4())
+            "reap", limit, MAX_CRASHES, result_ttl_ms, str(uuid.uuid4()), *self.agents
         )
         return Reaped(requeued=int(requeued), dead=int(dead), promoted=int(promoted))
+
+    async def index(self) -> int:
+        """Sort up to 256 waiting tasks into the index; how many are unknown after that, at least.
+
+        Claiming does the same in passing. Worth calling while no worker runs, until it returns 0: what
+        the index knows, a snapshot need not look at.
+        """
+        return int(await self._scripts.run("index", *self.agents))
 
     async def snapshot(self) -> Snapshot:
         """The queue's state in one atomic read; changes nothing.
 
-        Costs one look at every waiting task: which are ours is only told by their records.
+        Exact for up to 200 waiting tasks. Beyond, what the index knows is counted as it stands there,
+        and up to 10,000 waiting tasks are looked at if it does not know all.
         """
         reply = await self._scripts.run("snapshot", *self.agents)
-        fields = dict(zip(reply[0][::2], reply[0][1::2], strict=True))
-        time_ms = int(fields["time_ms"])
+        fields = dict(_pairs(reply[0]))
         return Snapshot(
             pending=int(fields["pending"]),
             delayed=int(fields["delayed"]),
@@ -255,17 +291,31 @@ class TaskQueue:
             dead=int(fields["dead"]),
             foreign=int(fields["foreign"]),
             orphaned=int(fields["orphaned"]),
-            oldest_ms=_age_ms(fields["oldest"], time_ms=time_ms),
+            oldest_ms=_optional(fields["oldest_ms"]),
             paused=fields["paused"] == "1",
-            time_ms=time_ms,
+            time_ms=int(fields["time_ms"]),
             run_id=fields["run_id"] or None,
-            busy={pod: int(held) for pod, held in _pairs(reply[1])},
+            estimated=int(fields["estimated"]) == 1,
+            pending_by_type={kind: int(number) for kind, number in _pairs(reply[1])},
+            busy={pod: int(held) for pod, held in _pairs(reply[2])},
             workers={
                 pod: beat
-                for pod, text in _pairs(reply[2])
+                for pod, text in _pairs(reply[3])
                 if (beat := _heartbeat(text)) is not None
             },
         )
+
+    async def results(self, version: str, *, minutes: int) -> Results:
+        """What `version` finished in the last `minutes`, the current one included; up to 120 are kept."""
+        if not 1 <= minutes <= _STATS_MINUTES:
+            raise ValueError(f"minutes must be between 1 and {_STATS_MINUTES}")
+        return add_up(await self._scripts.run("results", version, minutes))
+
+    async def recent(self) -> tuple[Ended, ...]:
+        """The last 50 tasks that ended, the latest first."""
+        with redis_errors():
+            texts = await self._redis.lrange(self.keys.own("recent"), 0, -1)
+        return tuple(end for text in texts if (end := read_end(str(text))) is not None)
 
     async def enqueue(self, task: Task) -> bool:
         """Add a task as the orchestrator does: record, queue entry, `task.created`.
@@ -281,6 +331,7 @@ class TaskQueue:
             task.priority,
             score(task.priority),
             Event.created(task).encode(),
+            *self.agents,
         )
         return bool(added)
 
@@ -352,45 +403,12 @@ def _flatten(leases: Sequence[Lease]) -> list[str | int]:
     return [part for lease in leases for part in (lease.task_id, lease.owner, lease.fence)]
 
 
-def _finish_arguments(one: Finished, *, version: str) -> tuple[str | int, ...]:
-    payload = {
-        "status": one.status,
-        "attempt": one.lease.attempt,
-        "seconds": round(one.seconds, 3),
-        "version": version,
-        "error": one.error,
-        "error_class": one.error_class,
-    }
-    return (
-        *_flatten([one.lease]),
-        one.status,
-        "" if one.result is None else _json(dict(one.result)),
-        _json(one.error),
-        one.error or "",
-        one.error_class or "",
-        "poisoned" if one.poison else "failed",
-        _json(payload),
-    )
-
-
-def _json(value: object) -> str:
-    try:
-        return json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"a task's result must be JSON: {error}") from error
-
-
 def _optional(text: str | int | None) -> int | None:
     return None if text is None or text == "" else int(text)
 
 
 def _pairs(flat: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _age_ms(created_at: str, *, time_ms: int) -> int | None:
-    created = parse_time(created_at)
-    return None if created is None else max(0, time_ms - int(created.timestamp() * 1000))
 
 
 def _heartbeat(text: str) -> Heartbeat | None:

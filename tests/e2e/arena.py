@@ -192,7 +192,7 @@ class Arena:
     def owners(self) -> Mapping[str, str]:
         """The pod that holds each running task."""
         claims = self.redis.hgetall(self.keys.own("claims"))
-        return {str(task_id): json.loads(claim)["owner"] for task_id, claim in claims.items()}
+        return {str(task_id): str(claim).partition("\n")[0] for task_id, claim in claims.items()}
 
     def counted(self, name: str) -> int:
         """A counter of this queue (docs/queue.md)."""

@@ -41,6 +41,11 @@ _TYPES: Final[Mapping[str, str]] = {
     "workers": "hash",
     "gate": "hash",
     "counters": "hash",
+    "index": "hash",
+    "types": "set",
+    "foreign": "zset",
+    "held": "set",
+    "recent": "list",
 }
 """What the keys of a queue are, by the end of their name."""
 
@@ -225,17 +230,14 @@ async def _wrong_type(queue: TaskQueue, pool: Pool) -> Unreachable:
 
 
 def _state(snapshot: Snapshot) -> QueueState:
-    # Workers put a delayed task back when it is due. With no worker there is nobody to do so: it
-    # counts as pending, so that one comes. How many are due is not told; one is enough for that.
-    due = 1 if snapshot.next_due_ms == 0 else 0
     alive = [
         beat
         for beat in snapshot.workers.values()
         if beat.seen_ms is not None and snapshot.time_ms - beat.seen_ms < SILENT_AFTER_MS
     ]
     return QueueState(
-        pending=snapshot.pending + due,
-        delayed=snapshot.delayed - due,
+        pending=snapshot.pending,
+        delayed=snapshot.delayed,
         in_flight=snapshot.in_flight,
         dead=snapshot.dead,
         foreign=snapshot.foreign,

@@ -1,4 +1,4 @@
--- include: keys room clock json records events leases finishing
+-- include: keys room clock json records events index leases moves finishing
 -- Cancel a task: one that waits ends here, one that runs is ended by its worker, who is told.
 --
 -- KEYS     the common vector (lib/keys.lua)
@@ -20,9 +20,11 @@ if runs then
 end
 if record.final then return 'ended' end
 
+close_record(id, record, 'cancelled', '', 'null', 1 + retry_count(record), ttl_ms)
 redis.call('ZREM', TASKS, id)
 redis.call('ZREM', DELAYED, id)
-close_record(id, record, 'cancelled', '', 'null', 1 + retry_count(record), ttl_ms)
-close_waiting(id)
+redis.call('ZREM', ORPHANED, id)
+redis.call('ZREM', READY_PREFIX .. record.type, id)
+redis.call('DEL', HISTORY_PREFIX .. id)
 publish_cancelled(seed, id, record)
 return 'cancelled'

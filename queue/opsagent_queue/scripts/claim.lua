@@ -1,14 +1,16 @@
--- include: keys clock json records events leases
+-- include: keys clock json records events index leases moves starting
 -- Hand out waiting tasks under leases.
 --
 -- KEYS     the common vector (lib/keys.lua)
--- ARGV     owner, version, count, lease in ms, token, offset, anchor, window, number of types not to
---          hand out, type…, agent…
---          offset, anchor: where the previous call of this claim stopped (0 and '' at first);
---          window: how many waiting tasks to look at; no agent: every task is ours
--- returns  {paused 0|1, next due in ms or '', at end 0|1, offset, anchor,
---           {{id, data, fence, attempt, crashes}…}}
--- cost     O(window · record) plus O(log queue) per move; one HMGET per task looked at
+-- ARGV     owner, version, count, lease in ms, token, how many hints, id…, how many types not to hand
+--          out, type…, agent…
+--          hints: ids heard of, sorted into the index first; no agent: every task is ours
+-- returns  {paused 0|1, next due in ms or '', more 0|1, {{id, data, fence, attempt, crashes}…}}
+--          more: fewer were found than wanted, and there are ids that nobody has looked at yet
+-- cost     O(count · (record + log queue)), plus a look at 256 records at most while ids are unknown
+--
+-- Order: band, then age, over all types but those not to hand out. Of every 16 tasks handed out one is
+-- the oldest of all, so that none waits for ever behind more urgent ones.
 --
 -- Leaves the queue here: what is claimed; ids without a readable record (parked as orphaned); tasks
 -- that ended while waiting, such as cancelled ones (skipped). Other agents' tasks stay untouched, and
@@ -17,17 +19,24 @@
 
 local owner, version, wanted, lease_ms, token = ARGV[1], ARGV[2], tonumber(ARGV[3]),
   tonumber(ARGV[4]), ARGV[5]
-local offset, anchor, window = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
-local without = {}
-for index = 10, 9 + tonumber(ARGV[9]) do without[ARGV[index]] = true end
-local agents = agents_from(10 + tonumber(ARGV[9]))
+local hints, without, next_argument = {}, {}, 7 + tonumber(ARGV[6])
+for index = 7, next_argument - 1 do hints[#hints + 1] = ARGV[index] end
+for index = next_argument + 1, next_argument + tonumber(ARGV[next_argument]) do
+  without[ARGV[index]] = true
+end
+local agents = agents_from(next_argument + 1 + tonumber(ARGV[next_argument]))
 local batch = BATCH_PREFIX .. token
+local AGED = 16      -- of so many tasks handed out, one is the oldest
+local SPARE = 256    -- how many may turn out not to be ready before the call ends
 
-local function row(id, record, fence)
-  local retries, crashes = unpack(redis.call('HMGET', HISTORY_PREFIX .. id, 'retries', 'crashes'))
+local function row(id, data, doc, fence, has_past)
+  local retries, crashes
+  if has_past then
+    retries, crashes = unpack(redis.call('HMGET', HISTORY_PREFIX .. id, 'retries', 'crashes'))
+  end
   -- The greater of both: a rewritten record must not take attempts back.
-  local attempt = 1 + math.max(tonumber(retries) or 0, retry_count(record))
-  return {id, record.data, fence, string.format('%d', attempt), crashes or '0'}
+  local attempt = 1 + math.max(tonumber(retries) or 0, tonumber(doc.retry_count) or 0)
+  return {id, data, fence, string.format('%d', attempt), crashes or '0'}
 end
 
 -- The same claim again: its reply was lost on the way. Return what it took and still holds.
@@ -35,85 +44,178 @@ if redis.call('EXISTS', batch) == 1 then
   local rows = {}
   for _, id in ipairs(redis.call('LRANGE', batch, 0, -1)) do
     local text = redis.call('HGET', CLAIMS, id)
-    local claim = text and cjson.decode(text)
-    local record = read_record(id)
+    local claim, record = text and read_claim(text), read_record(id)
     if claim and claim.token == token and record then
-      rows[#rows + 1] = row(id, record, claim.fence)
+      rows[#rows + 1] = row(id, record.data, record.doc, claim.fence, true)
     end
   end
-  return {0, next_due_ms(), 1, 0, '', rows}
+  return {0, next_due_ms(), 0, rows}
 end
 
-if redis.call('HGET', GATE, 'paused') == '1' then return {1, next_due_ms(), 1, 0, '', {}} end
+if redis.call('HGET', GATE, 'paused') == '1' then return {1, next_due_ms(), 0, {}} end
 
-promote_due(100)
+begin_index(agents)
+sort_in(promote_due(100), agents)
+sort_in(hints, agents)
+if unknown_ones() > 0 then look_for_unknown(agents) end
 
--- Ranks shift while others claim; the last task seen that stayed tells where to go on.
-local start = offset
-if anchor ~= '' then
-  local rank = redis.call('ZRANK', TASKS, anchor)
-  start = rank and rank + 1 or math.max(0, offset - 1)
+-- One type's ready tasks in order, read piece by piece.
+local streams = {}
+for _, kind in ipairs(ready_types()) do
+  if not without[kind] then streams[#streams + 1] = {kind = kind, read = 0, at = 1, piece = {}} end
+end
+local PIECE = #streams > 1 and math.max(8, math.ceil(2 * wanted / #streams)) or wanted
+
+local function head(stream)
+  if stream.at > #stream.piece and not stream.ended then
+    stream.piece = redis.call('ZRANGE', READY_PREFIX .. stream.kind, stream.read,
+      stream.read + PIECE - 1, 'WITHSCORES')
+    stream.read, stream.at = stream.read + PIECE, 1
+    stream.ended = #stream.piece < 2 * PIECE
+    for index = 2, #stream.piece, 2 do stream.piece[index] = tonumber(stream.piece[index]) end
+  end
+  return stream.piece[stream.at], stream.piece[stream.at + 1]
 end
 
-local seen = redis.call('ZRANGE', TASKS, start, start + window - 1, 'WITHSCORES')
-local candidates, stayed, last = {}, 0, anchor
-for index = 1, #seen, 2 do
-  local id, score = seen[index], seen[index + 1]
-  -- Nothing further back can come before what was found already.
-  if #candidates >= wanted and tonumber(score) > candidates[wanted].order then break end
-  local record = read_record(id)
-  if not record then
-    redis.call('ZREM', TASKS, id)
-    redis.call('ZADD', ORPHANED, score, id)
-    count('orphaned')
-  elseif redis.call('HEXISTS', CLAIMS, id) == 1 then
-    stayed, last = stayed + 1, id
-  elseif not ours(record, agents) then
-    stayed, last = stayed + 1, id
-  elseif record.final then
-    redis.call('ZREM', TASKS, id)
-    redis.call('ZREM', DELAYED, id)
-    close_waiting(id)
-    count('skipped')
-  elseif without[record.doc.type] then
-    stayed, last = stayed + 1, id
+-- The next `number` ids in order, and the type of each.
+local function next_ones(number)
+  local ids, kinds = {}, {}
+  while #ids < number do
+    local best, best_id, best_place
+    for _, stream in ipairs(streams) do
+      local id, place = head(stream)
+      if id and (not best or place < best_place or place == best_place and id < best_id) then
+        best, best_id, best_place = stream, id, place
+      end
+    end
+    if not best then break end
+    best.at = best.at + 2
+    ids[#ids + 1], kinds[#kinds + 1] = best_id, best.kind
+  end
+  return ids, kinds
+end
+
+local now, taken = iso_now(), {}
+
+-- Add those of `ids` that really are to be handed out to `taken`. Each leaves the index in any case.
+local function take(ids, kinds)
+  local scores, claims = scores_in(TASKS, ids), redis.call('HMGET', CLAIMS, unpack(ids))
+  local foreign, busy, orphans, ended, again, by_kind = {}, {}, {}, {}, {}, {}
+  for index, id in ipairs(ids) do
+    local kind, score = kinds[index], scores[index]
+    by_kind[kind] = by_kind[kind] or {}
+    table.insert(by_kind[kind], id)
+    if score then
+      local record = read_for_start(id, now)
+      if not record then
+        orphans[#orphans + 1], orphans[#orphans + 2] = score, id
+      elseif claims[index] then
+        busy[#busy + 1] = id
+      elseif not ours(record, agents) then
+        foreign[#foreign + 1], foreign[#foreign + 2] = score, id
+      elseif record.final then
+        ended[#ended + 1] = id
+      elseif without[record.type] then
+        again[#again + 1] = {id, record, score}
+      else
+        taken[#taken + 1] = {id = id, record = record, score = score}
+      end
+    end
+  end
+  for kind, gone in pairs(by_kind) do with_all(gone, 'ZREM', READY_PREFIX .. kind) end
+  with_all(foreign, 'ZADD', FOREIGN)
+  with_all(busy, 'SADD', HELD)
+  for _, task in ipairs(again) do note_ready(unpack(task)) end
+  make_ready()
+  set_aside(orphans, ended)
+end
+
+-- The oldest of all: each band of each type offers its first.
+local function oldest()
+  local best, best_age, best_kind
+  for _, stream in ipairs(streams) do
+    local key, from = READY_PREFIX .. stream.kind, '-inf'
+    while from do
+      local first = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+      local id, place = first[1], tonumber(first[2])
+      from = nil
+      if id then
+        local age = place % BAND
+        if not best or age < best_age or age == best_age and id < best then
+          best, best_age, best_kind = id, age, stream.kind
+        end
+        from = string.format('%.0f', (math.floor(place / BAND) + 1) * BAND)
+      end
+    end
+  end
+  return best, best_kind
+end
+
+local handed_out = tonumber(redis.call('HGET', INDEX, 'handed_out')) or 0
+local aged = math.floor((handed_out + wanted) / AGED) - math.floor(handed_out / AGED)
+local spare, offered = SPARE, true
+while #taken < wanted - aged and spare > 0 and offered do
+  local before = #taken
+  local ids, kinds = next_ones(wanted - aged - before)
+  offered = #ids > 0
+  if offered then
+    take(ids, kinds)
+    -- What was taken out of the index shifts the ranks of what was not read yet.
+    for _, stream in ipairs(streams) do stream.read, stream.at, stream.piece, stream.ended = 0, 1, {}, false end
+  end
+  spare = spare - #ids + #taken - before
+end
+while #taken < wanted and spare > 0 and offered do
+  local id, kind = oldest()
+  offered = id ~= nil
+  if offered then
+    take({id}, {kind})
+    spare = spare - 1
+  end
+end
+
+local more = 0
+if #taken < wanted then
+  if offered then
+    more = 1
   else
-    candidates[#candidates + 1] = {id = id, score = score, order = tonumber(score), record = record}
+    local found = look_after_foreign(agents) + look_after_held()
+    -- What is taken still stands in TASKS, but in no part of the index any more.
+    more = (found > 0 or unknown_ones() > #taken) and 1 or 0
   end
 end
+if #taken == 0 then return {0, next_due_ms(), more, {}} end
 
--- Equal scores come out of the set by id, which is chance: let age decide among what was seen.
--- Times are compared as text, which is exact for the one way the orchestrator writes them.
-table.sort(candidates, function(a, b)
-  if a.order ~= b.order then return a.order < b.order end
-  if a.record.created_at ~= b.record.created_at then
-    return a.record.created_at < b.record.created_at
-  end
-  return a.id < b.id
-end)
-
-local rows, now = {}, iso_now()
-local taken = math.min(wanted, #candidates)
-local last_fence = taken > 0 and take_fences(taken) - taken
-for index = 1, taken do
-  local task = candidates[index]
-  local id, fence = task.id, string.format('%.0f', last_fence + index)
-  redis.call('ZREM', TASKS, id)
-  redis.call('ZREM', DELAYED, id)
-  redis.call('ZREM', ORPHANED, id)
-  redis.call('ZREM', DEAD, id)
-  redis.call('HDEL', DEAD_RECORDS, id)
-  redis.call('ZADD', LEASES, ms(NOW_MS + lease_ms), id)
-  redis.call('HSET', CLAIMS, id, cjson.encode({
-    owner = owner, fence = fence, score = task.score, version = version, token = token,
-  }))
-  redis.call('SADD', PROCESSING, id)
-  write_record(id, task.record, 'in_progress', {{'started_at', json_string(now)}})
-  redis.call('PERSIST', RECORD_PREFIX .. id)
-  redis.call('RPUSH', batch, id)
-  rows[index] = row(id, task.record, fence)
+local fence = take_fences(#taken) - #taken
+redis.call('HSET', INDEX, 'handed_out', ms(handed_out + #taken))
+local ids, histories, leases, claims = {}, {}, {}, {}
+local deadline = ms(NOW_MS + lease_ms)
+for index, task in ipairs(taken) do
+  local id = task.id
+  task.fence = ms(fence + index)
+  ids[index], histories[index] = id, HISTORY_PREFIX .. id
+  leases[2 * index - 1], leases[2 * index] = deadline, id
+  claims[2 * index - 1] = id
+  claims[2 * index] = claim_text(owner, task.fence, task.score, version, token)
+  redis.call('HSET', RECORD_PREFIX .. id, 'data', task.record.started, 'status', 'in_progress',
+    'updated_at', now)
+  -- Only a record that was finished once may expire, and that left its mark.
+  if task.record.touched then redis.call('PERSIST', RECORD_PREFIX .. id) end
 end
-if #rows > 0 then redis.call('PEXPIRE', batch, math.max(lease_ms, 60000)) end
+with_all(leases, 'ZADD', LEASES)
+with_all(claims, 'HSET', CLAIMS)
+with_all(ids, 'SADD', PROCESSING)
+with_all(ids, 'RPUSH', batch)
+redis.call('PEXPIRE', batch, math.max(lease_ms, 60000))
+with_all(ids, 'ZREM', TASKS)
+with_all(ids, 'ZREM', DELAYED)
+with_all(ids, 'ZREM', ORPHANED)
+with_all(ids, 'ZREM', DEAD)
+with_all(ids, 'HDEL', DEAD_RECORDS)
 
-local at_end = #seen < 2 * window and 1 or 0
-return {0, next_due_ms(), at_end, start + stayed, last, rows}
+local any_past = redis.call('EXISTS', unpack(histories)) > 0
+local rows = {}
+for index, task in ipairs(taken) do
+  rows[index] = row(task.id, task.record.started, task.record.doc, task.fence, any_past)
+end
+return {0, next_due_ms(), more, rows}

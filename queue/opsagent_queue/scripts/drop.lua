@@ -1,4 +1,4 @@
--- include: keys clock json records events leases dead
+-- include: keys clock json records leases dead
 -- Forget dead letters. The records stay what they are and leave when they expire.
 --
 -- KEYS     the common vector (lib/keys.lua)

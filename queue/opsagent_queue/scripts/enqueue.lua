@@ -1,16 +1,18 @@
--- include: keys
+-- include: keys clock json records index
 -- Add a task as the orchestrator does: record, queue entry, `task.created`.
 --
 -- KEYS     the common vector (lib/keys.lua)
--- ARGV     id, data JSON, status, created_at, priority, score, event JSON
+-- ARGV     id, data JSON, status, created_at, priority, score, event JSON, agent…
 -- returns  1 added · 0 there is a record of this id already: nothing changed
 -- cost     O(record + log queue)
 
 local id, data, status, created_at, priority, score, event = unpack(ARGV)
-local record = RECORD_PREFIX .. id
-if redis.call('EXISTS', record) == 1 then return 0 end
-redis.call('HSET', record, 'data', data, 'status', status, 'created_at', created_at, 'priority', priority)
+local agents = agents_from(8)
+local key = RECORD_PREFIX .. id
+if redis.call('EXISTS', key) == 1 then return 0 end
+redis.call('HSET', key, 'data', data, 'status', status, 'created_at', created_at, 'priority', priority)
 redis.call('ZADD', TASKS, score, id)
+if index_is_for(agents) then sort_in({id}, agents) end
 redis.call('PUBLISH', EVENT_PREFIX .. 'task.created', event)
 redis.call('PUBLISH', EVENT_PREFIX .. '*', event)
 return 1

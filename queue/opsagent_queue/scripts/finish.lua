@@ -1,16 +1,17 @@
--- include: keys room clock json records events leases finishing
--- End tasks: record, lease, dead letter, event.
+-- include: keys room clock json records events index leases moves finishing stats
+-- End tasks: record, lease, dead letter, event, statistics.
 --
 -- KEYS     the common vector (lib/keys.lua)
--- ARGV     result TTL in ms, a UUID from which event ids are made, then of each task: id, owner, fence,
---          status, result JSON or '', error JSON, error text, error class, reason for a dead letter,
---          event payload JSON
+-- ARGV     version, result TTL in ms, a UUID from which event ids are made, then of each task: id, owner,
+--          fence, status, seconds, result JSON or '', error JSON, error text, error class, reason for a
+--          dead letter, event payload JSON
 -- returns  {1 done (now, or by the same call before) · 0 the lease was lost …}, in the order asked
 -- cost     O(tasks · (record + log in flight))
 
-local ttl_ms, seed = tonumber(ARGV[1]), ARGV[2]
+local version, ttl_ms, seed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
-local function finish(id, owner, fence, status, result, error_json, error_text, error_class, reason, payload)
+local function finish(id, owner, fence, status, seconds, result, error_json, error_text, error_class,
+                      reason, payload)
   local claim = held(id, owner, fence)
   if not claim then
     if settled(id, fence, 'finish') then return 1 end
@@ -20,7 +21,6 @@ local function finish(id, owner, fence, status, result, error_json, error_text, 
   local record = read_record(id)
   local retries, crashes = unpack(redis.call('HMGET', HISTORY_PREFIX .. id, 'retries', 'crashes'))
   local attempts = 1 + math.max(tonumber(retries) or 0, record and retry_count(record) or 0)
-  drop_lease(id)
   if not close_record(id, record, status, result, error_json, attempts, ttl_ms) then
     count('cancelled_while_running')
     status = 'cancelled'
@@ -28,12 +28,17 @@ local function finish(id, owner, fence, status, result, error_json, error_text, 
   elseif status == 'failed' then
     bury(id, claim, attempts, tonumber(crashes) or 0, reason, error_text, error_class, ttl_ms)
   end
-  close_history(id, fence, 'finish')
-  publish(next_event_id(seed), 'task.' .. status, status == 'failed' and 'high' or 'medium', id, record,
-    payload)
+  forget_history(id)
+  drop_lease(id, fence, 'finish')
+  remember_end(publish(next_event_id(seed), 'task.' .. status,
+    status == 'failed' and 'high' or 'medium', id, record, payload))
+  tally_outcome(version, status == 'completed' and 'ok' or status, record and record.type or '',
+    tonumber(seconds), error_class)
   return 1
 end
 
 local done = {}
-for index = 3, #ARGV, 10 do done[#done + 1] = finish(unpack(ARGV, index, index + 9)) end
+for index = 4, #ARGV, 11 do done[#done + 1] = finish(unpack(ARGV, index, index + 10)) end
+write_stats()
+make_moves()
 return done

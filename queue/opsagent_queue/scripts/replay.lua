@@ -1,4 +1,4 @@
--- include: keys clock json records events leases dead
+-- include: keys clock json records events index leases moves dead
 -- Let dead tasks wait again, as if they were new: all attempts, no crash, the score they had.
 --
 -- KEYS     the common vector (lib/keys.lua)

@@ -1,16 +1,16 @@
--- include: keys room clock json records events leases
+-- include: keys room clock json records events index leases moves stats
 -- End attempts; each task waits for its back-off and is tried again. An attempt that never really
 -- began (the other side was known to be down) is not counted.
 --
 -- KEYS     the common vector (lib/keys.lua)
--- ARGV     a UUID from which event ids are made, then of each task: id, owner, fence, delay in ms,
---          error JSON, '1' to count the attempt
+-- ARGV     version, a UUID from which event ids are made, then of each task: id, owner, fence, delay in
+--          ms, error JSON, error class, '1' to count the attempt
 -- returns  {1 done (now, or by the same call before) · 0 the lease was lost …}, in the order asked
 -- cost     O(tasks · (record + log in flight + log delayed))
 
-local seed = ARGV[1]
+local version, seed = ARGV[1], ARGV[2]
 
-local function retry(id, owner, fence, delay_ms, error_json, counted)
+local function retry(id, owner, fence, delay_ms, error_json, error_class, counted)
   local claim = held(id, owner, fence)
   if not claim then
     if settled(id, fence, 'retry') then return 1 end
@@ -26,10 +26,15 @@ local function retry(id, owner, fence, delay_ms, error_json, counted)
     history = {'retries', more, 'versions', versions_tried(id, claim.version)}
     changes[2] = {'retry_count', more}
   end
-  put_back(id, claim, 'retry', history, changes, seed, NOW_MS + tonumber(delay_ms))
+  if put_back(id, claim, record, 'retry', history, changes, seed, NOW_MS + tonumber(delay_ms))
+    and counted == '1' then
+    tally_outcome(version, 'retried', record.type, 0, error_class)
+  end
   return 1
 end
 
 local done = {}
-for index = 2, #ARGV, 6 do done[#done + 1] = retry(unpack(ARGV, index, index + 5)) end
+for index = 3, #ARGV, 7 do done[#done + 1] = retry(unpack(ARGV, index, index + 6)) end
+write_stats()
+make_moves()
 return done

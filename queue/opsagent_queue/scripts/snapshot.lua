@@ -1,38 +1,117 @@
--- include: keys clock json records events leases
+-- include: keys clock json records index leases
 -- Everything the operator needs to know, at one moment. Reads only: also runs under EVAL_RO.
 --
 -- KEYS     the common vector (lib/keys.lua)
 -- ARGV     agent…; none: every task is ours
--- returns  {{name, value…}, {pod, leases held…}, {pod, heartbeat JSON…}}
--- cost     O(waiting tasks · record + in flight + workers)
+-- returns  {{name, value…}, {type, pending…}, {pod, leases held…}, {pod, heartbeat JSON…}}
+-- cost     O(types + in flight + workers). Where the index does not know every waiting task, a look at up
+--          to 10,000 of them, and at the records of those it does not know; beyond, numbers are estimated
+--
+-- Up to 200 waiting tasks are looked at one by one, so that small numbers are exact in any case: they
+-- decide whether a worker is needed at all. Beyond, tasks that ended while they wait may be counted.
 
 local agents = agents_from(1)
-local CHUNK = 1000
+local SMALL, MOST, CHUNK = 200, 10000, 500
 
-local pending, foreign, unreadable, oldest = 0, 0, 0, ''
-local first = 0
-while true do
-  local ids = redis.call('ZRANGE', TASKS, first, first + CHUNK - 1)
-  for _, id in ipairs(ids) do
-    local record = read_record(id)
-    if not record then
-      unreadable = unreadable + 1
-    elseif not ours(record, agents) then
-      foreign = foreign + 1
-    elseif not record.final then
-      pending = pending + 1
-      if record.created_at ~= '' and (oldest == '' or record.created_at < oldest) then
-        oldest = record.created_at
+local indexed = index_is_for(agents)
+local by_type, foreign, unreadable, oldest = {}, 0, 0, nil
+
+local function add(kind, number)
+  by_type[kind] = (by_type[kind] or 0) + number
+end
+
+local function older(us)
+  if us and (not oldest or us < oldest) then oldest = us end
+end
+
+-- Count the waiting tasks from the front on: those the index knows by their part of it, the others by
+-- their record. At most MOST. Returns how many, and of how many the record was read.
+local function walk(trusting)
+  local seen, read = 0, 0
+  while seen < MOST do
+    local ids = redis.call('ZRANGE', TASKS, seen, seen + CHUNK - 1)
+    local parts = trusting and #ids > 0 and parts_of(ids) or {}
+    for index, id in ipairs(ids) do
+      local part = parts[index]
+      local record = not part and read_record(id)
+      if not part then read = read + 1 end
+      if part == 'foreign' or record and not ours(record, agents) then
+        foreign = foreign + 1
+      elseif type(part) == 'table' then
+        add(part[1], 1)
+        older(part[2] % BAND + EPOCH_US)
+      elseif record and not record.final then
+        add(record.type, 1)
+        older(parse_us(record.created_at))
+      elseif record == nil then
+        unreadable = unreadable + 1
       end
     end
+    seen = seen + #ids
+    if #ids < CHUNK then break end
   end
-  if #ids < CHUNK then break end
-  first = first + CHUNK
+  return seen, read
+end
+
+-- Each band of each type offers its first.
+local function find_oldest(kind)
+  local from = '-inf'
+  while from do
+    local first = redis.call('ZRANGEBYSCORE', READY_PREFIX .. kind, from, '+inf', 'WITHSCORES', 'LIMIT',
+      0, 1)
+    from = nil
+    if first[2] then
+      older(first[2] % BAND + EPOCH_US)
+      from = string.format('%.0f', (math.floor(first[2] / BAND) + 1) * BAND)
+    end
+  end
+end
+
+local waiting, estimated = redis.call('ZCARD', TASKS), 0
+local known, sizes = 0, {}
+if indexed then known, sizes = known_in_all() end
+
+if waiting <= SMALL then
+  walk(false)
+elseif waiting <= known then
+  -- What is missing from TASKS was taken by others, and those are other agents as a rule.
+  foreign = math.max(0, redis.call('ZCARD', FOREIGN) - (known - waiting))
+  for kind, size in pairs(sizes) do
+    add(kind, size)
+    find_oldest(kind)
+  end
+else
+  local seen, read = walk(indexed)
+  if seen < waiting then
+    -- What was not looked at: as the index says, and beyond it like what was read; ours if nothing was.
+    estimated = 1
+    local unseen = waiting - known - read
+    local read_ours = 0
+    for kind, number in pairs(by_type) do read_ours = read_ours + number end
+    local share = seen > 0 and read_ours / seen or 1
+    for kind, size in pairs(sizes) do
+      by_type[kind] = math.max(by_type[kind] or 0, size)
+      find_oldest(kind)
+    end
+    add('', math.ceil(math.max(0, unseen) * share))
+    foreign = math.max(foreign, indexed and redis.call('ZCARD', FOREIGN) or 0)
+      + math.floor(math.max(0, unseen) * (1 - share))
+  end
+end
+
+local overdue = redis.call('ZCOUNT', DELAYED, '-inf', ms(NOW_MS))
+local pending, types = overdue, {}
+for kind, number in pairs(by_type) do
+  pending = pending + number
+  if number > 0 then
+    types[#types + 1] = kind
+    types[#types + 1] = string.format('%d', number)
+  end
 end
 
 local held_by, busy = {}, {}
 for _, text in ipairs(redis.call('HVALS', CLAIMS)) do
-  local owner = cjson.decode(text).owner
+  local owner = string.match(text, '^[^\n]*')
   held_by[owner] = (held_by[owner] or 0) + 1
 end
 for owner, number in pairs(held_by) do
@@ -49,15 +128,17 @@ return {
     'pending', pending,
     'foreign', foreign,
     'orphaned', unreadable + redis.call('ZCARD', ORPHANED),
-    'oldest', oldest,
-    'delayed', redis.call('ZCARD', DELAYED),
+    'oldest_ms', oldest and ms(math.max(0, NOW_MS - math.floor(oldest / 1000))) or '',
+    'delayed', redis.call('ZCARD', DELAYED) - overdue,
     'next_due_ms', next_due_ms(),
     'in_flight', redis.call('ZCARD', LEASES),
     'dead', redis.call('ZCARD', DEAD),
     'paused', redis.call('HGET', GATE, 'paused') or '0',
+    'estimated', estimated,
     'time_ms', ms(NOW_MS),
     'run_id', run_id,
   },
+  types,
   busy,
   redis.call('HGETALL', WORKERS),
 }

@@ -1,14 +1,11 @@
 """Claiming: what is handed out, in which order, and what is stepped over or set aside."""
 
-import itertools
-
 import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from fixtures.queue_bench import LONG_MS, Bench
 from opsagent_queue import Lease, TaskQueue, parse_time
-from opsagent_queue.scripts import Scripts
 
 pytestmark = pytest.mark.integration
 
@@ -105,57 +102,6 @@ async def test_without_agents_every_task_is_ours(client: Redis) -> None:
     bench = Bench(TaskQueue(client, worker="a/b", agents=[]), client)
     await bench.enqueue(bench.task(assigned_to="dev"), bench.task(assigned_to=None))
     assert len((await bench.claim(5)).claims) == 2
-
-
-async def test_ten_thousand_foreign_tasks_in_front_do_not_hide_ours(bench: Bench) -> None:
-    foreign = [bench.task(assigned_to="dev", priority="P0") for _ in range(10_000)]
-    ours = [bench.task(priority="P3") for _ in range(3)]
-    await bench.produce(*foreign, *ours)
-    order = await bench.waiting()
-    claims = (await bench.claim(4)).claims
-    assert {claim.task.task_id for claim in claims} == {task.task_id for task in ours}
-    assert await bench.waiting() == order[:10_000]
-
-
-async def test_ours_are_found_wherever_they_stand_among_foreign_ones(bench: Bench) -> None:
-    agents = itertools.cycle(["dev"] * 40 + ["ops"])
-    tasks = [bench.task(assigned_to=agent) for agent, _ in zip(agents, range(2050), strict=False)]
-    await bench.produce(*tasks)
-    claims = (await bench.claim(50)).claims
-    assert len(claims) == 50
-    assert len(set(await bench.waiting())) == 2000
-    assert (await bench.claim(1)).claims == ()
-
-
-async def test_a_claim_goes_on_where_it_stopped_although_ranks_shifted(
-    bench: Bench, client: Redis
-) -> None:
-    foreign = [bench.task(assigned_to="dev", priority="P0") for _ in range(2)]
-    ours = bench.task()
-    await bench.produce(*foreign, ours)
-    scripts = Scripts(client, bench.queue.keys)
-    arguments = ("pod-1", "v1", 1, LONG_MS)
-    first = await scripts.run("claim", *arguments, "t.0", 0, "", 2, 0, "ops")
-    _, _, at_end, offset, anchor, rows = first
-    assert (at_end, offset, rows) == (0, 2, [])
-    gone = next(task.task_id for task in foreign if task.task_id != anchor)
-    await client.zrem(bench.queue.keys.tasks, gone)
-    second = await scripts.run("claim", *arguments, "t.1", offset, anchor, 2, 0, "ops")
-    assert [row[0] for row in second[5]] == [ours.task_id]
-
-
-async def test_a_claim_whose_last_seen_task_left_still_finds_the_next(
-    bench: Bench, client: Redis
-) -> None:
-    foreign, ours = bench.task(assigned_to="dev", priority="P0"), bench.task()
-    await bench.produce(foreign, ours)
-    scripts = Scripts(client, bench.queue.keys)
-    arguments = ("pod-1", "v1", 1, LONG_MS)
-    _, _, _, offset, anchor, _ = await scripts.run("claim", *arguments, "t.0", 0, "", 1, 0, "ops")
-    assert anchor == foreign.task_id
-    await client.zrem(bench.queue.keys.tasks, anchor)
-    second = await scripts.run("claim", *arguments, "t.1", offset, anchor, 1, 0, "ops")
-    assert [row[0] for row in second[5]] == [ours.task_id]
 
 
 async def test_a_claim_sent_again_returns_the_batch_already_taken(bench: Bench) -> None:
@@ -322,10 +268,18 @@ async def test_ids_of_any_bytes_survive(bench: Bench) -> None:
 
 async def test_an_idle_claim_writes_nothing(bench: Bench) -> None:
     await bench.enqueue(bench.task(assigned_to="dev"))
+    await bench.claim(5)
     before = await bench.client.info("persistence")
     await bench.claim(5)
     after = await bench.client.info("persistence")
     assert after["rdb_changes_since_last_save"] == before["rdb_changes_since_last_save"]
+
+
+@pytest.mark.parametrize("name", ["owner", "version", "token"])
+async def test_what_is_kept_line_by_line_has_no_second_line(bench: Bench, name: str) -> None:
+    names = {"owner": "pod-1", "version": "v1", "token": "t", name: "a\nb"}
+    with pytest.raises(ValueError, match="single lines"):
+        await bench.claim(1, owner=names["owner"], version=names["version"], token=names["token"])
 
 
 @pytest.mark.parametrize(("count", "lease_ms"), [(0, 1), (1, 0), (-1, 1)])

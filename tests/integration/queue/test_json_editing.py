@@ -10,6 +10,8 @@ import redis
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from opsagent_queue import Task
+
 pytestmark = pytest.mark.integration
 
 LIBRARY = (resources.files("opsagent_queue") / "scripts/lib/json.lua").read_text(encoding="utf-8")
@@ -19,6 +21,12 @@ SET = LIBRARY + (
     "\nreturn json_set(ARGV[1], changes)"
 )
 GET = LIBRARY + "\nreturn json_get(ARGV[1], ARGV[2])"
+NOW = "2026-11-24T12:00:00.000001+00:00"
+START = "".join(
+    (resources.files("opsagent_queue") / f"scripts/lib/{name}.lua").read_text(encoding="utf-8")
+    for name in ("json", "records", "starting")
+)
+QUICK = "local RECORD_PREFIX = ''\n" + START + "\nreturn (quick_start(ARGV[1], ARGV[2])) or ''"
 STRING = LIBRARY + "\nreturn json_string(ARGV[1])"
 
 tricky = st.text(st.sampled_from('abcé"\\/{}[]:, \n\t\x00€'), max_size=8)
@@ -105,3 +113,57 @@ def test_a_string_is_encoded_as_json_reads_it(lua: redis.Redis, text: str) -> No
 )
 def test_one_value_changes_and_nothing_else(lua: redis.Redis, before: str, after: str) -> None:
     assert lua.eval(SET, 0, before, "status", '"b"') == after
+
+
+# Fields in any order, nested ones of the same name, and text that looks like the fields.
+fields = st.sampled_from(["status", "started_at", "task_id", "payload", "note"])
+lookalikes = st.sampled_from(
+    [
+        "pending",
+        None,
+        "in_progress",
+        NOW,
+        '"status": "pending"',
+        '"started_at": null',
+        "é",
+        "p\\u0065",
+    ]
+)
+records = st.dictionaries(
+    fields, lookalikes | st.dictionaries(fields, lookalikes, max_size=3) | values, max_size=5
+)
+sloppy = st.sampled_from(["", "status", "started_at", "space", "escape", "twice"])
+
+
+@on_one_server
+@given(record=records, sloppy=sloppy)
+@example(record={"payload": {"status": "pending"}, "status": "in_progress"}, sloppy="")
+@example(record={"status": "pending", "started_at": None}, sloppy="")
+@example(record={"status": "pending", "started_at": None}, sloppy="escape")
+@example(
+    record={"payload": {"started_at": None}, "started_at": NOW, "status": "pending"}, sloppy=""
+)
+def test_the_short_cut_at_the_start_gives_what_the_careful_way_gives(
+    lua: redis.Redis, record: dict[str, Any], sloppy: str
+) -> None:
+    text = json.dumps({"status": "pending", "started_at": None, **record})
+    match sloppy:
+        case "status" | "started_at":
+            text = text.replace(f'"{sloppy}": ', f'"{sloppy}":', 1)
+        case "space":
+            text = text.replace(": ", ":")
+        case "escape":
+            text = text.replace('"status"', '"st\\u0061tus"', 1).replace(
+                "pending", "pend\\u0069ng", 1
+            )
+        case "twice":
+            text = text.replace("{", '{"status": "failed", ', 1)
+    quick = str(lua.eval(QUICK, 0, text, NOW))
+    careful = lua.eval(SET, 0, text, "started_at", f'"{NOW}"', "status", '"in_progress"')
+    assert quick in {"", careful}
+
+
+def test_the_short_cut_at_the_start_is_taken_for_an_ordinary_task(lua: redis.Redis) -> None:
+    text = Task.new(type="deploy", payload={"note": "caf\u00e9", "list": []}).encode()
+    quick = json.loads(str(lua.eval(QUICK, 0, text, NOW)))
+    assert quick == {**json.loads(text), "status": "in_progress", "started_at": NOW}

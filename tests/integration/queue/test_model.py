@@ -31,7 +31,7 @@ from opsagent_queue import Lease, Task, TaskQueue, connect
 pytestmark = pytest.mark.integration
 
 T = TypeVar("T")
-Place = Literal["waiting", "leased", "delayed", "dead", "orphaned", "ended"]
+Place = Literal["waiting", "leased", "delayed", "dead", "orphaned", "ended", "taken"]
 WORKERS = st.sampled_from(["pod-1", "pod-2", "pod-3"])
 
 
@@ -54,6 +54,10 @@ class Model:
     @property
     def foreign(self) -> bool:
         return self.task.assigned_to == "dev"
+
+    @property
+    def ready(self) -> bool:
+        return not (self.foreign or self.cancelled or self.wiped)
 
     @property
     def order(self) -> tuple[str, int]:
@@ -83,7 +87,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue, self.keys = self.bench.queue, self.bench.queue.keys
         self.models: dict[str, Model] = {}
         self.paused = False
+        self.exact = True
         self.fence = 0
+        self.handed_out = 0
         self.claimed = 0
         self.expected = {"late_finishes": 0, "rescued": 0, "poisoned": 0}
 
@@ -95,8 +101,19 @@ class QueueMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "runner"):
-            self.run(self.bench.client.aclose())
-            self.runner.close()
+            try:
+                self.nothing_is_hidden_for_ever()
+            finally:
+                self.run(self.bench.client.aclose())
+                self.runner.close()
+
+    def nothing_is_hidden_for_ever(self) -> None:
+        """However the index was mistreated: a few claims hand out all that can run."""
+        self.run(self.queue.set_paused(False))
+        for _ in range(4):
+            self.run(self.bench.claim(100))
+        left = {m.task.task_id for m in self.models.values() if m.place == "waiting" and m.ready}
+        assert not left & set(self.run(self.bench.waiting()))
 
     def some(self, data: st.DataObject, *places: Place) -> Model | None:
         models = [model for model in self.models.values() if model.place in places]
@@ -108,21 +125,39 @@ class QueueMachine(RuleBasedStateMachine):
 
     # What workers do.
 
-    @rule(priority=st.sampled_from(["P0", "P1", "P2"]), agent=st.sampled_from(["ops", "dev"]))
-    def enqueue(self, priority: str, agent: str) -> None:
+    @rule(
+        priority=st.sampled_from(["P0", "P1", "P2"]),
+        agent=st.sampled_from(["ops", "dev"]),
+        kind=st.sampled_from(["monitor", "deploy"]),
+        announced=st.booleans(),
+    )
+    def enqueue(self, priority: str, agent: str, kind: str, announced: bool) -> None:
+        """By ourselves, or by the orchestrator, of whose tasks the index knows nothing."""
         age = len(self.models)
         task = msgspec.structs.replace(
-            self.bench.task(priority=priority, assigned_to=agent),
+            self.bench.task(priority=priority, assigned_to=agent, type=kind),
             created_at=self.bench.iso(1_700_000_000 + age),
         )
         self.models[task.task_id] = Model(task, age)
-        self.run(self.bench.enqueue(task))
+        self.run(self.bench.enqueue(task) if announced else self.bench.produce(task))
 
-    @rule(target=leases, owner=WORKERS, count=st.integers(1, 4), again=st.booleans())
-    def claim(self, owner: str, count: int, again: bool) -> MultipleResults[Lease]:
+    @rule(
+        target=leases,
+        owner=WORKERS,
+        count=st.integers(1, 6),
+        again=st.booleans(),
+        hints=st.integers(0, 3),
+        without=st.sampled_from([[], [], ["deploy"], ["monitor", "alert"]]),
+    )
+    def claim(
+        self, owner: str, count: int, again: bool, hints: int, without: list[str]
+    ) -> MultipleResults[Lease]:
         self.claimed += 1
         token = f"claim-{self.claimed}"
-        result = self.run(self.bench.claim(count, owner=owner, token=token))
+        heard = list(self.models)[-hints:] if hints else []
+        result = self.run(
+            self.bench.claim(count, owner=owner, token=token, hints=heard, without=without)
+        )
         assert result.paused is self.paused
         got = [claim.lease for claim in result.claims]
         if self.paused:
@@ -131,12 +166,12 @@ class QueueMachine(RuleBasedStateMachine):
         for model in self.models.values():
             if model.place == "delayed" and model.due:
                 model.place = "waiting"
-        waiting = sorted(
-            (m for m in self.models.values() if m.place == "waiting"), key=lambda m: m.order
-        )
-        ready = [m for m in waiting if not (m.foreign or m.cancelled or m.wiped)]
-        assert [lease.task_id for lease in got] == [m.task.task_id for m in ready[:count]]
-        for lease, model in zip(got, ready, strict=False):
+        waiting = [m for m in self.models.values() if m.place == "waiting"]
+        ready = [m for m in waiting if m.ready and m.task.type not in without]
+        self.check_choice([lease.task_id for lease in got], ready, count, more=result.more)
+        self.handed_out += len(got)
+        for lease in got:
+            model = self.models[lease.task_id]
             assert (lease.owner, lease.attempt, lease.crashes) == (
                 owner,
                 model.attempt,
@@ -145,19 +180,39 @@ class QueueMachine(RuleBasedStateMachine):
             assert lease.fence > self.fence
             self.fence = lease.fence
             model.place, model.lease = "leased", lease
-        self.notice_set_aside(waiting)
+        self.notice_set_aside()
         if again and got:
             repeated = self.run(self.bench.claim(count, owner=owner, token=token))
             assert [claim.lease for claim in repeated.claims] == got
         return multiple(*got)
 
-    def notice_set_aside(self, waiting: list[Model]) -> None:
-        """A claim sets aside what cannot run, as far as it looked: Redis tells how far that was."""
+    def check_choice(self, got: list[str], ready: list[Model], count: int, *, more: bool) -> None:
+        """By priority and age, but of every 16 the oldest; short only if nothing else is ready."""
+        assert len(got) == len(set(got)) <= count
+        assert set(got) <= {m.task.task_id for m in ready}
+        if len(got) < count and not more:
+            assert len(got) == len(ready)
+            self.exact = True
+        if not self.exact:
+            return
+        aged = (self.handed_out + count) // 16 - self.handed_out // 16
+        by_order = sorted(ready, key=lambda m: m.order)
+        chosen, rest = by_order[: count - aged], by_order[count - aged :]
+        chosen += sorted(rest, key=lambda m: m.age)[:aged]
+        assert got == [m.task.task_id for m in chosen]
+
+    def notice_set_aside(self) -> None:
+        """What cannot run is set aside when it is looked at: Redis tells which that was."""
         left = set(self.run(self.bench.waiting()))
-        for model in waiting:
+        for model in self.models.values():
             if model.task.task_id not in left and model.place == "waiting":
                 assert model.wiped or (model.cancelled and not model.foreign)
                 model.place = "orphaned" if model.wiped else "ended"
+
+    @rule()
+    def index(self) -> None:
+        self.run(self.queue.index())
+        self.notice_set_aside()
 
     @rule(lease=leases)
     def renew(self, lease: Lease) -> None:
@@ -232,6 +287,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert (reaped.requeued, reaped.dead, reaped.promoted) == (requeued, dead, promoted)
         self.expected["rescued"] += requeued
         self.expected["poisoned"] += dead
+        self.notice_set_aside()
 
     # What the world does to them.
 
@@ -253,6 +309,51 @@ class QueueMachine(RuleBasedStateMachine):
             key = self.keys.record(model.task.task_id)
             self.run(self.bench.client.hset(key, "status", "cancelled"))
             model.cancelled = True
+
+    @rule(data=st.data())
+    def cancel_by_script(self, data: st.DataObject) -> None:
+        model = self.some(data, "waiting", "leased", "delayed", "orphaned", "dead")
+        if not model:
+            return
+        outcome = self.run(self.queue.cancel(model.task.task_id))
+        if model.wiped or model.foreign:
+            assert outcome == "unknown"
+        elif model.place == "leased":
+            assert outcome == "cancelling"
+            model.cancelled = True
+        elif model.place == "dead" or model.cancelled:
+            assert outcome == "ended"
+        else:
+            assert outcome == "cancelled"
+            model.cancelled, model.place = True, "ended"
+
+    @rule()
+    def legacy_consumer(self) -> None:
+        popped = self.run(self.bench.client.zpopmin(self.keys.tasks))
+        if popped:
+            self.models[str(popped[0][0])].place = "taken"
+            self.exact = False
+
+    @rule(data=st.data())
+    def lose_the_index(self, data: st.DataObject) -> None:
+        names = ["index", "types", "foreign", "held", "ready:monitor", "ready:deploy"]
+        for name in data.draw(st.sets(st.sampled_from(names), min_size=1)):
+            self.run(self.bench.client.delete(self.keys.own(name)))
+            self.handed_out *= name != "index"
+
+    @rule(lease=leases)
+    def queue_again_while_it_runs(self, lease: Lease) -> None:
+        """Somebody adds an id that is under a lease; it takes itself back before the lease ends."""
+        if model := self.holds(lease):
+            self.run(self.bench.client.zadd(self.keys.tasks, {lease.task_id: 1.0}))
+            claimed = self.run(self.bench.claim(1, owner="pod-9", without=["monitor", "deploy"]))
+            assert claimed.claims == ()
+            self.run(self.bench.client.zrem(self.keys.tasks, lease.task_id))
+            for other in self.models.values():
+                if not self.paused and other.place == "delayed" and other.due:
+                    other.place = "waiting"
+            self.notice_set_aside()
+            assert model.place == "leased"
 
     @rule(data=st.data())
     def wipe_record(self, data: st.DataObject) -> None:
@@ -306,7 +407,7 @@ class QueueMachine(RuleBasedStateMachine):
         pending = [
             m
             for m in self.models.values()
-            if m.place == "waiting" and not (m.foreign or m.cancelled or m.wiped)
+            if (m.place == "waiting" and m.ready) or (m.place == "delayed" and m.due)
         ]
         assert (snapshot.pending, snapshot.in_flight) == (len(pending), len(held))
 

@@ -63,7 +63,7 @@ async def test_without_memory_what_runs_goes_on_and_ends(full: Bench) -> None:
     await full.queue.set_paused(False)
 
     snapshot = await full.queue.snapshot()
-    assert (snapshot.pending, snapshot.in_flight, snapshot.delayed) == (2, 1, 1)
+    assert (snapshot.pending, snapshot.in_flight, snapshot.delayed) == (3, 1, 0)
     assert (snapshot.dead, snapshot.busy, set(snapshot.workers)) == (1, {"pod-1": 1}, {"pod-1"})
     assert (await full.data(done.task_id)).metadata["result"] == {"text": "x" * 1000}
 

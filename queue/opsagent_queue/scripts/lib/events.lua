@@ -1,5 +1,6 @@
 -- Publish an event about a task on both of its channels, in the wire format of wire.py's Event.
 -- payload: JSON object; the task's type is added to it. record may be nil: its trace is then unknown.
+-- Returns the event's JSON.
 local function publish(event_id, event_type, priority, id, record, payload)
   local trace = record and json_get(record.data, 'trace_id') or 'null'
   if record then
@@ -11,6 +12,7 @@ local function publish(event_id, event_type, priority, id, record, payload)
     .. ', "timestamp": "' .. iso_now() .. '", "metadata": {}}'
   redis.call('PUBLISH', EVENT_PREFIX .. event_type, event)
   redis.call('PUBLISH', EVENT_PREFIX .. '*', event)
+  return event
 end
 
 local EVENTS = 0

@@ -27,9 +27,11 @@ end
 -- Write the end into the record, as far as it is ours to say, and let it expire in ttl_ms.
 -- result, error_json: JSON text; result may be ''. A task cancelled meanwhile stays as it is: false.
 local function close_record(id, record, status, result, error_json, attempts, ttl_ms)
-  if record then redis.call('PEXPIRE', RECORD_PREFIX .. id, ttl_ms) end
   if not record then return true end
-  if record.final == 'cancelled' and status ~= 'cancelled' then return false end
+  if record.final == 'cancelled' and status ~= 'cancelled' then
+    redis.call('PEXPIRE', RECORD_PREFIX .. id, ttl_ms)
+    return false
+  end
   local changes = {
     {'completed_at', json_string(iso_now())},
     {'error', error_json},
@@ -41,5 +43,6 @@ local function close_record(id, record, status, result, error_json, attempts, tt
     changes[#changes + 1] = {'metadata', json_set(metadata, {{'result', result}})}
   end
   write_record(id, record, status, changes)
+  redis.call('PEXPIRE', RECORD_PREFIX .. id, ttl_ms)
   return true
 end

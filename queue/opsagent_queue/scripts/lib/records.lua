@@ -2,27 +2,36 @@
 
 local TERMINAL = {completed = true, failed = true, cancelled = true}
 
--- Lua's cjson has no null: it decodes to a marker that is not nil.
-local function present(value)
-  if value ~= cjson.null then return value end
+-- A value that must be text, as Lua's cjson decodes it; anything else counts as absent.
+local function text_of(value)
+  return type(value) == 'string' and value or ''
 end
 
--- The record of `id`: {data = text, doc = decoded for reading only, final = status or nil, created_at}.
--- nil if there is no record, or none that can be read as a JSON object.
+-- data, decoded for reading only; nil if it is no JSON object.
+local function decode_object(data)
+  if not data or not string.find(data, '^%s*{') then return nil end
+  local valid, doc = pcall(cjson.decode, data)
+  return valid and doc or nil
+end
+
+-- The record of `id`: {data = text, doc = decoded for reading only, final = status or nil, type,
+-- created_at, stored_status = status beside the data, touched = whether somebody has written to it
+-- since it was created}. nil if there is no record, or none that can be read as a JSON object.
 -- A status counts as final if either the hash or the data says so: the two are written by others,
 -- and not running a finished task is the safer mistake.
 local function read_record(id)
-  local data, status = unpack(redis.call('HMGET', RECORD_PREFIX .. id, 'data', 'status'))
-  if not data or not string.find(data, '^%s*{') then return nil end
-  local valid, doc = pcall(cjson.decode, data)
-  if not valid then return nil end
-  local inner = present(doc.status)
-  local final = TERMINAL[status] and status or TERMINAL[inner] and inner or nil
+  local data, status, updated = unpack(redis.call('HMGET', RECORD_PREFIX .. id, 'data', 'status',
+    'updated_at'))
+  local doc = decode_object(data)
+  if not doc then return nil end
   return {
     data = data,
     doc = doc,
-    final = final,
-    created_at = present(doc.created_at) or '',
+    final = TERMINAL[status] and status or TERMINAL[doc.status] and doc.status or nil,
+    type = text_of(doc.type),
+    created_at = text_of(doc.created_at),
+    stored_status = status,
+    touched = updated ~= false,
   }
 end
 
@@ -49,7 +58,7 @@ end
 
 -- The data's count of attempts after the first.
 local function retry_count(record)
-  return tonumber(present(record.doc.retry_count)) or 0
+  return tonumber(record.doc.retry_count) or 0
 end
 
 -- The score of a task by its priority, as the orchestrator gives it.

@@ -1,0 +1,28 @@
+"""The scripts run on Redis 6.2: they use no command that came later."""
+
+import re
+from importlib import resources
+
+import pytest
+
+from fixtures.queue_bench import Bench
+
+pytestmark = pytest.mark.integration
+
+CALL = re.compile(r"redis\.p?call\('([A-Z_]+)'|with_all\(\w+, '([A-Z_]+)'")
+
+
+async def test_no_command_is_younger_than_redis_6_2(bench: Bench) -> None:
+    server = await bench.client.info("server")
+    if int(server["redis_version"].split(".")[0]) < 7:
+        pytest.skip("COMMAND DOCS came with Redis 7.0")
+    scripts = resources.files("opsagent_queue") / "scripts"
+    files = [*scripts.iterdir(), *(scripts / "lib").iterdir()]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+    names = {one or other for one, other in CALL.findall(text)}
+    assert {"ZMSCORE", "HSET", "EXISTS", "LPUSH"} <= names
+    for name in sorted(names):
+        # Through a script, as the client's own reading of COMMAND replies knows no DOCS.
+        reply = await bench.client.eval("return redis.call('COMMAND', 'DOCS', ARGV[1])", 0, name)
+        docs = dict(zip(reply[1][::2], reply[1][1::2], strict=True))
+        assert tuple(map(int, docs["since"].split("."))) <= (6, 2, 0), name
