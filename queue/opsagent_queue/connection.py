@@ -43,6 +43,8 @@ _ADVICE: Final = {
 }
 """What somebody has to do about a refusal that does not end by itself."""
 
+_SCRIPT_NOT_PERMITTED: Final = ("The user executing the script can't", "ACL failure in script")
+"""How Redis 6.2 and 7.0, and 7.2, say in a script what is NOPERM elsewhere."""
 _IN_SCRIPT: Final = re.compile(r"(?:^| -)([A-Z]{3,}) ")
 
 
@@ -176,5 +178,7 @@ def _code(error: exceptions.ResponseError) -> str:
     """
     if error.status_code not in {None, "ERR"}:
         return str(error.status_code)
+    if any(words in str(error) for words in _SCRIPT_NOT_PERMITTED):
+        return "NOPERM"
     found = _IN_SCRIPT.search(str(error))
     return found[1] if found else ""
