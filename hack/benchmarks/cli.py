@@ -106,7 +106,7 @@ def crashes(
     outages
         How often Redis is stopped, and how often killed.
     tasks
-        Of one drain; there are as many drains as the crashes need.
+        Of one drain; there are as many drains as kills and terminations need.
     outage_seconds
         How long Redis stays away.
     """
@@ -147,6 +147,8 @@ def write_report() -> None:
 
 
 OUTAGE_KINDS: Sequence[crash.Outage] = get_args(crash.Outage)
+OUTAGE_TASKS = 5_000
+"""Ten seconds of work, of which Redis' absence falls into the first two."""
 DEFAULT_LEASE_SECONDS = 30.0
 
 
@@ -154,6 +156,7 @@ def _outages(kind: crash.Outage, *, count: int, seconds: float) -> crash.Outages
     found = crash.outages(
         kind,
         count=count,
+        tasks=OUTAGE_TASKS,
         seconds=seconds,
         lease_seconds=DEFAULT_LEASE_SECONDS,
         seed=SEED,

@@ -118,14 +118,14 @@ ALL: Final = (
     Contender(
         name="celery",
         label="Celery",
-        tasks=8_000,
+        tasks=5_000,
         setup="two prefork processes, prefetch multiplier 64, Redis results",
         arguments=(*("-m", "celery", "-A", "with_celery", "worker"), "--loglevel=INFO", "-c2"),
     ),
     Contender(
         name="taskiq",
         label="taskiq",
-        tasks=20_000,
+        tasks=10_000,
         setup="one process on uvloop, 32 tasks at once, stream broker, Redis results",
         arguments=(
             *("-m", "taskiq", "worker", "with_taskiq:broker"),
@@ -142,7 +142,7 @@ ALL: Final = (
     Contender(
         name="dramatiq",
         label="Dramatiq",
-        tasks=20_000,
+        tasks=8_000,
         setup="one process, 32 threads, no results",
         arguments=(
             *("-m", "dramatiq", "with_dramatiq"),
@@ -152,7 +152,7 @@ ALL: Final = (
     Contender(
         name="streaq",
         label="streaQ",
-        tasks=20_000,
+        tasks=8_000,
         setup="one process, 32 tasks at once",
         arguments=("-m", "streaq", "run", "with_streaq:worker"),
     ),

@@ -31,7 +31,6 @@ _SLOTS: Final = 8
 _SHORT_SECONDS: Final = 0.04
 _LONG_SECONDS: Final = 0.5
 _LONG_SHARE: Final = 0.01
-_OUTAGE_TASKS: Final = 5_000
 _REST_SECONDS: Final = 120.0
 _BETWEEN: Final = (0.3, 1.7)
 """Seconds from one crash to the next, drawn evenly: about as long as a replacement takes to start."""
@@ -147,7 +146,14 @@ def terminations(*, count: int, tasks: int, seed: int, progress: Progress) -> Te
 
 
 def outages(
-    kind: Outage, *, count: int, seconds: float, lease_seconds: float, seed: int, progress: Progress
+    kind: Outage,
+    *,
+    count: int,
+    tasks: int,
+    seconds: float,
+    lease_seconds: float,
+    seed: int,
+    progress: Progress,
 ) -> Outages:
     """Take Redis away `count` times for `seconds`, each time with a pool that is busy."""
     chance, verdicts, resumed, ended = _chance(seed), list[Verdict](), list[float](), 0
@@ -156,7 +162,7 @@ def outages(
         with ExitStack() as stack:
             drain = _drain(
                 stack,
-                tasks=_OUTAGE_TASKS,
+                tasks=tasks,
                 chance=chance,
                 lease_seconds=lease_seconds,
                 options=options,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from benchmarks.failure import BenchmarkError
 from benchmarks.process_tree import ProcessTree
@@ -22,7 +23,7 @@ _TAIL_BYTES = 4000
 class _Output:
     """Takes a process's output from a pipe, as a log collector would, and keeps its end."""
 
-    pipe: int
+    pipe: IO[bytes]
     received: int = 0
     tail: bytes = b""
     thread: threading.Thread = field(init=False)
@@ -32,9 +33,10 @@ class _Output:
         self.thread.start()
 
     def _read(self) -> None:
-        while block := os.read(self.pipe, 1 << 16):
-            self.received += len(block)
-            self.tail = (self.tail + block)[-_TAIL_BYTES:]
+        with self.pipe:
+            while block := self.pipe.read(1 << 16):
+                self.received += len(block)
+                self.tail = (self.tail + block)[-_TAIL_BYTES:]
 
 
 class Worker:
@@ -50,11 +52,12 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            bufsize=0,
             start_new_session=True,
         )
         if self._process.stdout is None:
             raise RuntimeError("a pipe was asked for")
-        self._output = _Output(self._process.stdout.fileno())
+        self._output = _Output(self._process.stdout)
         self.tree = ProcessTree(self._process.pid)
 
     @property

@@ -23,6 +23,10 @@ from benchmarks.results import (
 )
 
 DOCUMENT: Final = REPOSITORY / "docs" / "benchmarks.md"
+PLACES: Final = (
+    *("throughput", "contenders", "quiet", "memory", "queue"),
+    *("kills", "terminations", "outages"),
+)
 
 
 def write(document: Path = DOCUMENT) -> list[str]:
