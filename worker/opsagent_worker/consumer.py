@@ -69,9 +69,11 @@ class Consumer:
         keeper: LeaseKeeper,
         metrics: Metrics,
         health: Health,
+        fault: Callable[[Exception], object],
         watchers: Sequence[Watcher] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`fault` is told of what went wrong in the worker itself, not in a handler."""
         self._queue = queue
         self._claiming = claiming
         self._runner = runner
@@ -79,6 +81,7 @@ class Consumer:
         self._keeper = keeper
         self._metrics = metrics
         self._health = health
+        self._fault = fault
         self._watchers = tuple(watchers)
         self._clock = clock
         self._backoff = Backoff(base=0.2, ceiling=claiming.poll_interval)
@@ -241,6 +244,8 @@ class Consumer:
         if not job.cancelled() and (error := job.exception()) is not None:
             # The runner turns whatever a handler does into an outcome, so this is a fault of ours.
             log.error("task not reported", task_id=running.lease.task_id, exc_info=error)
+            if isinstance(error, Exception):
+                self._fault(error)
         self._wake.set()
         self._settled()
 

@@ -1,7 +1,7 @@
 """How a task's attempt can end, and the rules that decide which end a failure is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from opsagent_worker.backoff import Backoff
@@ -21,6 +21,8 @@ class Failed:
 
     error: str
     error_class: str
+    cause: Exception | None = field(default=None, compare=False, repr=False)
+    """What was raised, for reports to people; not redacted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def judge(error: Exception, *, attempt: int, max_attempts: int, backoff: Backoff
     error_class = type(error).__name__
     text = str(error) or error_class
     if isinstance(error, PermanentError):
-        return Failed(text, error_class)
+        return Failed(text, error_class, error)
     if isinstance(error, DeferredError):
         delay = backoff.delay(1, retry_after=error.retry_in)
         return Retry(text, "deferred", delay, error_class, counted=False)
@@ -81,7 +83,7 @@ def judge(error: Exception, *, attempt: int, max_attempts: int, backoff: Backoff
             reason, text = "unexpected", f"{error_class}: {text}"
     if attempt >= max_attempts:
         attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-        return Failed(f"gave up after {attempts}: {text}", error_class)
+        return Failed(f"gave up after {attempts}: {text}", error_class, error)
     return Retry(text, reason, backoff.delay(attempt, retry_after=retry_after), error_class)
 
 

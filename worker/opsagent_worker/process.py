@@ -40,7 +40,7 @@ def run() -> int:
         return MISCONFIGURED
     redactor = settings.redactor()
     lines = logs.configure(level=settings.log_level, redactor=redactor)
-    capture = configure_error_reports(settings, redactor)
+    error_reports = configure_error_reports(settings, redactor)
 
     async def main() -> None:
         signals = StopSignals()
@@ -49,7 +49,9 @@ def run() -> int:
         code = FAILED
         try:
             with lines.gathering():
-                await run_worker(settings, own=own, signals=signals, capture=capture, lines=lines)
+                await run_worker(
+                    settings, own=own, signals=signals, error_reports=error_reports, lines=lines
+                )
             code = STOPPED
         finally:
             _end_within(_AFTERWARDS_SECONDS, code)
@@ -58,6 +60,7 @@ def run() -> int:
         uvloop.run(main())
     except Exception as error:  # noqa: BLE001 - the last line of defence: log it, and let the pod be restarted
         structlog.get_logger().critical("worker failed", exc_info=error)
+        error_reports.fault(error)
         return FAILED
     finally:
         sentry_sdk.flush(timeout=_LAST_REPORT_SECONDS)

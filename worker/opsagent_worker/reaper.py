@@ -1,11 +1,12 @@
 """Brings back what other workers left behind: every worker does it, and none has to be the one that does."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from opsagent_queue import QueueError, TaskQueue
+from opsagent_queue import QueueError, Reaped, TaskQueue
 from opsagent_worker.backoff import spread
 from opsagent_worker.metrics import Metrics
 
@@ -16,25 +17,35 @@ _LONGEST_INTERVAL: Final = 5.0
 
 
 async def reap_forever(
-    queue: TaskQueue, *, lease_seconds: float, result_ttl_ms: int, metrics: Metrics
+    queue: TaskQueue,
+    *,
+    lease_seconds: float,
+    result_ttl_ms: int,
+    metrics: Metrics,
+    poisoned: Callable[[int], object],
 ) -> None:
-    """Reaps every third of a lease, at least every 5 s. The queue itself wakes whoever can claim what came back."""
+    """Reaps every third of a lease, at least every 5 s. The queue itself wakes whoever can claim what came back.
+
+    `poisoned` is told how many tasks were given up, each time some were.
+    """
     interval = min(lease_seconds / 3, _LONGEST_INTERVAL)
     while True:
         await asyncio.sleep(spread(interval))
         try:
-            while await _reap(queue, result_ttl_ms=result_ttl_ms, metrics=metrics):
-                pass
+            more = True
+            while more:
+                reaped = await queue.reap(limit=_LIMIT, result_ttl_ms=result_ttl_ms)
+                _note(reaped, metrics)
+                if reaped.dead:
+                    poisoned(reaped.dead)
+                more = max(reaped.requeued + reaped.dead, reaped.promoted) >= _LIMIT
         except QueueError as error:
             metrics.redis_errors.labels("reap").inc()
             log.debug("could not reap", reason=str(error))
 
 
-async def _reap(queue: TaskQueue, *, result_ttl_ms: int, metrics: Metrics) -> bool:
-    """Whether there may be more to reap."""
-    reaped = await queue.reap(limit=_LIMIT, result_ttl_ms=result_ttl_ms)
+def _note(reaped: Reaped, metrics: Metrics) -> None:
     metrics.rescued.inc(reaped.requeued)
     metrics.poisoned.inc(reaped.dead)
     if reaped.requeued or reaped.dead:
         log.warning("expired leases reaped", requeued=reaped.requeued, dead=reaped.dead)
-    return max(reaped.requeued + reaped.dead, reaped.promoted) >= _LIMIT

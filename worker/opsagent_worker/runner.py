@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
-from opsagent_queue import EventType, Task
+from opsagent_queue import Event, EventType, Task
 from opsagent_worker.backoff import Backoff
 from opsagent_worker.errors import PermanentError, TaskCancelledError
 from opsagent_worker.events import EventPublisher
@@ -71,8 +71,6 @@ class Runner:
     max_attempts: int
     version: str
     pod_name: str
-    capture: Callable[[Exception], object]
-    """Told of the error behind each final failure, once."""
     progress: Callable[[RunningTask, float | None, str], None] = _to_nobody
     """Told how far each task is; see `TaskContext.progress`."""
 
@@ -146,16 +144,14 @@ class Runner:
         )
 
     def _announce(self, task: Task, *, attempt: int) -> None:
-        self.events.post(
-            EventType.TASK_STARTED,
-            {
-                "task_type": task.type,
-                "attempt": attempt,
-                "worker": self.pod_name,
-                "version": self.version,
-            },
-            task=task,
-        )
+        # Nothing a handler said is in it, so there is nothing to redact.
+        payload = {
+            "task_type": task.type,
+            "attempt": attempt,
+            "worker": self.pod_name,
+            "version": self.version,
+        }
+        self.reporter.post(Event.new(EventType.TASK_STARTED, task=task, payload=payload))
 
     def _checked(self, result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         if result is None:
@@ -180,9 +176,8 @@ class Runner:
         )
         self.journal.raised(error)
         match outcome:
-            case Failed(text, error_class):
-                self.capture(error)
-                return Failed(self.redactor.text(text), error_class)
+            case Failed(text, error_class, cause):
+                return Failed(self.redactor.text(text), error_class, cause)
             case Retry(text, reason, delay, error_class, counted):
                 return Retry(self.redactor.text(text), reason, delay, error_class, counted)
             case _:

@@ -105,7 +105,6 @@ async def run_task(
             max_attempts=max_attempts,
             version="test",
             pod_name="test",
-            capture=lambda _error: None,
         )
         running = RunningTask(_claim(task, attempt), math.inf, recorder.handler, task.type)
         running.job = asyncio.create_task(runner.run(running))

@@ -23,6 +23,7 @@ from opsagent_worker.backoff import Backoff
 from opsagent_worker.cancellation import cancel_until_done
 from opsagent_worker.consumer import Claiming, Consumer
 from opsagent_worker.drain import StopSignals, drain, interrupt
+from opsagent_worker.error_reports import ErrorReports
 from opsagent_worker.events import EventPublisher
 from opsagent_worker.handlers.context import TaskHandler
 from opsagent_worker.handlers.definition import HandlerDefinition
@@ -37,7 +38,7 @@ from opsagent_worker.probes import Health, ProbeServer
 from opsagent_worker.progress import ProgressReporter
 from opsagent_worker.reaper import reap_forever
 from opsagent_worker.redaction import Redactor
-from opsagent_worker.reporter import Reporter
+from opsagent_worker.reporter import Report, Reported, Reporter
 from opsagent_worker.runner import Runner
 from opsagent_worker.running import Watcher
 from opsagent_worker.settings import Settings
@@ -58,12 +59,12 @@ async def run_worker(
     *,
     own: Mapping[str, HandlerDefinition],
     signals: StopSignals,
-    capture: Callable[[Exception], object],
+    error_reports: ErrorReports,
     lines: Lines,
 ) -> None:
     """Works until `signals.drain`, then drains and returns.
 
-    `own` are the users' handlers by type. `capture` is told of the error behind each final failure.
+    `own` are the users' handlers by type. `error_reports` is told of each final failure.
 
     Raises an exception group if a part of the worker itself fails, after handing back what was running.
     """
@@ -88,7 +89,7 @@ async def run_worker(
                 metrics=metrics,
                 health=health,
                 signals=signals,
-                capture=capture,
+                error_reports=error_reports,
                 lines=lines,
             )
             _log_start(settings, port=probes.port)
@@ -110,7 +111,7 @@ class WorkerParts:
         metrics: Metrics,
         health: Health,
         signals: StopSignals,
-        capture: Callable[[Exception], object],
+        error_reports: ErrorReports,
         lines: Lines | None = None,
         watchers: Sequence[Watcher] = (),
     ) -> None:
@@ -121,6 +122,7 @@ class WorkerParts:
         self._health = health
         self._signals = signals
         self._lease = _seconds(settings.lease)
+        self._error_reports = error_reports
         redactor = settings.redactor()
         journal = Journal(metrics=metrics, lines=lines or Lines(redactor, level=settings.log_level))
         self.keeper = LeaseKeeper(renewals, lease_seconds=self._lease, metrics=metrics)
@@ -130,7 +132,7 @@ class WorkerParts:
             result_ttl_ms=_milliseconds(settings.result_ttl),
             keeper=self.keeper,
             metrics=metrics,
-            reported=journal.reported,
+            reported=_tell(journal.reported, error_reports.reported),
         )
         self.events = EventPublisher(self.reporter.post, redactor=redactor)
         self.sla = SlaWatch(
@@ -157,13 +159,13 @@ class WorkerParts:
                 events=self.events,
                 journal=journal,
                 redactor=redactor,
-                capture=capture,
                 progress=self.progress,
             ),
             reporter=self.reporter,
             keeper=self.keeper,
             metrics=metrics,
             health=health,
+            fault=error_reports.fault,
             watchers=(self.sla, self.progress, *watchers),
         )
         self.heartbeats = HeartbeatSender(
@@ -203,6 +205,7 @@ class WorkerParts:
                         lease_seconds=self._lease,
                         result_ttl_ms=_milliseconds(self._settings.result_ttl),
                         metrics=self._metrics,
+                        poisoned=self._error_reports.poisoned,
                     ),
                 )
             ]
@@ -220,6 +223,14 @@ class WorkerParts:
             await self.progress.last_words()
 
 
+def _tell(*listeners: Reported) -> Reported:
+    def tell(report: Report, taken: bool) -> None:  # noqa: FBT001 - see `Reported`
+        for listener in listeners:
+            listener(report, taken)
+
+    return tell
+
+
 def _runner(
     settings: Settings,
     *,
@@ -228,7 +239,6 @@ def _runner(
     events: EventPublisher,
     journal: Journal,
     redactor: Redactor,
-    capture: Callable[[Exception], object],
     progress: ProgressReporter,
 ) -> Runner:
     return Runner(
@@ -244,7 +254,6 @@ def _runner(
         max_attempts=settings.retry_max_attempts,
         version=settings.version,
         pod_name=settings.pod_name,
-        capture=capture,
         progress=progress.report,
     )
 

@@ -14,13 +14,31 @@ from opsagent_worker import drain
 from opsagent_worker.drain import StopSignals
 from opsagent_worker.handlers.context import Run, TaskContext, TaskHandler
 from opsagent_worker.metrics import Metrics
+from opsagent_worker.outcome import Failed
 from opsagent_worker.probes import Health
+from opsagent_worker.reporter import Report
 from opsagent_worker.settings import Settings
 from opsagent_worker.worker import WorkerParts
 
 pytestmark = pytest.mark.integration
 
 SLOTS = 4
+
+
+class Errors:
+    """The errors behind final failures, and the worker's own."""
+
+    def __init__(self) -> None:
+        self.failures: list[Exception | None] = []
+        self.faults: list[Exception] = []
+        self.fault = self.faults.append
+
+    def reported(self, report: Report, taken: bool) -> None:
+        if taken and isinstance(report.outcome, Failed):
+            self.failures.append(report.outcome.cause)
+
+    def poisoned(self, tasks: int) -> None:
+        self.faults.append(RuntimeError(f"{tasks} poisoned"))
 
 
 class Bench:
@@ -30,7 +48,7 @@ class Bench:
         self.queue = queue
         self.metrics = Metrics()
         self.signals = StopSignals()
-        self.captured: list[Exception] = []
+        self.errors = Errors()
         self._settings = settings
 
     @asynccontextmanager
@@ -43,7 +61,7 @@ class Bench:
             metrics=self.metrics,
             health=Health(claim_limit=60),
             signals=self.signals,
-            capture=self.captured.append,
+            error_reports=self.errors,
         )
         work = asyncio.create_task(parts.work())
         yield parts
@@ -91,7 +109,8 @@ async def test_an_unforeseen_error_is_tried_again_and_reported_once(
 
     assert ended.retry_count == 2
     assert ended.error == "gave up after 3 attempts: KeyError: 'no such thing, says [redacted]'"
-    assert [type(error) for error in bench.captured] == [KeyError]
+    assert [type(error) for error in bench.errors.failures] == [KeyError]
+    assert bench.errors.faults == []
 
 
 @pytest.mark.parametrize("result", [{"moment": object()}, {"ratio": float("nan")}])
