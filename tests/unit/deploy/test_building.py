@@ -43,6 +43,9 @@ async def test_a_deployment_is_followed_until_it_is_ready(
             "meta": {TASK_KEY: task.task_id},
         }
     ]
+    # Without it Vercel may answer with a similar deployment that it made for somebody else.
+    (creation,) = (request for request in vercel.requests if request.method == "POST")
+    assert creation.query["forceNew"] == "1"
     assert worker.event_types == ["deploy.started", "deploy.succeeded"]
     assert worker.events[1][1] == result
     assert worker.progress == [
@@ -188,6 +191,23 @@ async def test_a_build_whose_domains_cannot_be_assigned_has_failed(
         await worker.attempt(deploy_task(gitSource=SOURCE))
 
     assert worker.event_types[-1] == "deploy.failed"
+
+
+async def test_a_deployment_is_done_when_its_domains_lead_to_it(
+    vercel: VercelDouble, worker: Worker
+) -> None:
+    task = deploy_task(gitSource=SOURCE)
+    ready = {"id": "dpl_1", "readyState": "READY"}
+    vercel.next_responses = [
+        lambda _: Response(200, {"deployments": [{**ready, "meta": {TASK_KEY: task.task_id}}]}),
+        lambda _: Response(200, {**ready, "aliasAssigned": False}),
+        lambda _: Response(200, {**ready, "aliasAssigned": True}),
+    ]
+
+    result = await worker.attempt(task)
+
+    assert result["aliases_assigned"] is True
+    assert vercel.next_responses == []
 
 
 async def test_domains_that_never_come_fail_nothing(

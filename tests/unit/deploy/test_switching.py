@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from doubles.loopback import Response
 from doubles.vercel import SWITCH_FAILS, SWITCH_GOES_ON, VercelDouble
 from opsagent_queue import Task
 from opsagent_worker.errors import PermanentError, RetryableError
@@ -213,6 +214,35 @@ async def test_a_rollback_whose_reply_was_lost_is_known_again(
 
     assert vercel.switches == [("rollback", before)]
     assert vercel.production() == before
+
+
+@pytest.mark.parametrize("requested_at", [None, 900_000])
+async def test_a_rollback_that_vercel_does_not_show_yet_is_not_asked_for_again(
+    vercel: VercelDouble, worker: Worker, requested_at: int | None
+) -> None:
+    task = rollback()
+    somebodys_before = {
+        "type": "rollback",
+        "fromDeploymentId": "dpl_3",
+        "toDeploymentId": "dpl_2",
+        "jobStatus": "succeeded",
+        "requestedAt": requested_at,
+    }
+    project = {
+        "id": "prj_web",
+        "name": "web",
+        "rollbackDescription": {
+            "description": f"why [task {task.task_id}]",
+            "createdAt": 1_000_000,
+        },
+        "lastAliasRequest": somebodys_before if requested_at else None,
+    }
+    vercel.next_responses = [lambda _: Response(200, project)]
+
+    with pytest.raises(RetryableError, match="asked for, but cannot be seen yet"):
+        await worker.attempt(task)
+
+    assert vercel.switches == []
 
 
 async def test_a_rollback_sent_again_after_it_failed_goes_to_the_same_deployment(
