@@ -52,6 +52,8 @@ class Deployment(_Answer):
     )
     """Milliseconds since the epoch, as are all times here."""
     ready_at: int | None = Field(default=None, alias="ready")
+    name: str | None = None
+    """The project's."""
     target: str | None = None
     """None: a preview."""
     project_id: str | None = Field(default=None, alias="projectId")
@@ -177,7 +179,7 @@ class VercelApi:
         """GET /v7/deployments, page after page: a project's, newest first, older than `moment` by a clock's error at most."""
         parameters: dict[str, str | int] = {}
         if moment is not None:
-            parameters["since"] = int((moment - _CLOCK_SKEW).timestamp() * 1000)
+            parameters["since"] = _milliseconds(moment)
         while True:
             page = await self._page(project, limit=_PAGE, **parameters)
             for deployment in page.deployments:
@@ -187,6 +189,17 @@ class VercelApi:
             if older_than is None or older_than >= int(parameters.get("until", older_than + 1)):
                 return
             parameters["until"] = older_than
+
+    async def recent_deployments(
+        self, *, since: datetime, project: str | None, limit: int
+    ) -> list[Deployment]:
+        """GET /v7/deployments: up to `limit` (≤ 100) of a project's, or of the whole team's, newest first."""
+        parameters: dict[str, str | int] = {"limit": limit, "since": _milliseconds(since)}
+        if project is not None:
+            parameters["projectId"] = project
+        about = "team" if project is None else f"project {project!r}"
+        response = await self._call("GET", "/v7/deployments", about=about, params=parameters)
+        return _read(_Page, response).deployments
 
     async def latest_ready(self, project: str, *, environment: str) -> Deployment | None:
         """GET /v7/deployments: the newest successful deployment of a project to `environment`; None if there is none."""
@@ -309,6 +322,11 @@ def _read(model: type[M], response: httpx.Response, *, wrap: str | None = None) 
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors())
         raise RetryableError(f"{_WHAT} answered something unexpected (fields: {fields})") from None
+
+
+def _milliseconds(moment: datetime) -> int:
+    """For `since`: as early as the clocks may differ."""
+    return int((moment - _CLOCK_SKEW).timestamp() * 1000)
 
 
 def _of(project: Project, deployment_id: str) -> str:

@@ -148,23 +148,6 @@ async def test_a_failed_build_fails_the_task_at_once_and_says_why(
     )
 
 
-async def test_an_investigation_goes_through_all_four_phases(
-    queue: TaskQueue, records: Records, start_worker: StartWorker, health_url: str
-) -> None:
-    await start_worker(ORCHESTRATOR_URL=health_url).started()
-    task = ops_task("investigate", {"issue": "deployments are slow"})
-    await queue.enqueue(task)
-
-    result = (await records.finished(task)).metadata["result"]
-
-    assert result["issue"] == "deployments are slow"
-    assert result["observe"]["queue"]["in_flight"] == 1
-    assert result["observe"]["services"]["orchestrator"]["healthy"] is True
-    assert result["orient"] == []
-    assert result["decide"] == "nothing to do: everything in sight looks normal"
-    assert result["act"] == []
-
-
 async def test_a_type_without_handler_fails_once_and_names_the_known_ones(
     queue: TaskQueue, records: Records, start_worker: StartWorker
 ) -> None:

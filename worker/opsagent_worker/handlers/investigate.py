@@ -1,150 +1,156 @@
 """`investigate` tasks: one turn of the OODA loop (observe, orient, decide, act) over what the worker can see."""
 
-import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from msgspec import structs
+from pydantic import BeforeValidator, Field
 
-from opsagent_queue import EventPriority, EventType, Snapshot, TaskQueue
-from opsagent_worker.checks.result import HealthReport
-from opsagent_worker.checks.services import Services
+from opsagent_queue import EventPriority, EventType, QueueError, Source, Task, TaskQueue, TaskType
+from opsagent_worker.durations import parse_duration
+from opsagent_worker.errors import RetryableError
 from opsagent_worker.handlers.context import TaskContext
 from opsagent_worker.handlers.payload import Payload, read_payload
+from opsagent_worker.investigation.finding import ROLLBACKS, Decision, Finding, decide
+from opsagent_worker.investigation.observer import Observer
+from opsagent_worker.investigation.rules import orient
 
-# The checklist this system grew from calls a queue deeper than 100 an alert, statistics slower than 100 ms a bottleneck and
-# a response later than 5 minutes too late.
-_DEEP_QUEUE: Final = 100
-_SLOW_REDIS_MS: Final = 100.0
-_LATE_MS: Final = 300_000
+_NAMESPACE: Final = uuid.UUID("6f0b0b53-6f6e-4c2c-8b0f-5f3b3f2f9d1c")
+"""Of the ids of alert tasks: each investigation has one, however often it is run."""
 
-Severity = Literal["critical", "warning"]
+_SEVERITIES: Final = {"critical": "critical", "warning": "medium", None: "low"}
+
+Window = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    Field(ge=timedelta(minutes=1), le=timedelta(hours=24)),
+]
 
 
 class InvestigatePayload(Payload):
     issue: str = Field(min_length=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    queue: Snapshot
-    counters: Mapping[str, int]
-    redis_latency_ms: float
-    services: Mapping[str, HealthReport]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    severity: Severity
-    what: str
-    action: str
-    """What a person or another agent should do about it."""
+    project: str | None = Field(default=None, min_length=1)
+    """Whose deployments are looked at; None: the whole team's."""
+    window: Window = timedelta(hours=1)
+    notify: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Investigate:
-    """The result has one entry for each phase. It acts only by telling: a critical finding publishes `health.degraded`."""
+    """The result has one entry for each phase, with how long it took.
 
+    It acts by telling only: events, and an `alert` task if the payload says `notify`. A rollback is proposed, never made.
+    """
+
+    observer: Observer
     queue: TaskQueue
-    services: Services
 
     async def __call__(self, context: TaskContext) -> Mapping[str, Any]:
-        issue = read_payload(InvestigatePayload, context.task).issue
-        observation = await self._observe()
-        findings = orient(observation)
+        payload = read_payload(InvestigatePayload, context.task)
+        started = time.perf_counter()
+        context.progress(0.0, "observing")
+        seen = await self.observer.observe(window=payload.window, project=payload.project)
+        observed = time.perf_counter()
+        context.progress(0.8, "making sense of it")
+        findings = orient(seen)
+        oriented = time.perf_counter()
         decision = decide(findings)
-        acted: list[str] = []
+        decided = time.perf_counter()
+        acts = await self._act(context, payload, findings, decision)
+        ended = time.perf_counter()
+        context.log.info("investigated", findings=len(findings), decision=decision.action.kind)
+        return {
+            "issue": payload.issue,
+            "observe": {"seconds": _round(observed - started), **seen.to_result()},
+            "orient": {
+                "seconds": _round(oriented - observed),
+                "findings": [finding.to_result() for finding in findings],
+            },
+            "decide": {"seconds": _round(decided - oriented), **decision.to_result()},
+            "act": {"seconds": _round(ended - decided), "done": acts},
+        }
+
+    async def _act(
+        self,
+        context: TaskContext,
+        payload: InvestigatePayload,
+        findings: list[Finding],
+        decision: Decision,
+    ) -> list[str]:
+        done = []
         critical = [finding.what for finding in findings if finding.severity == "critical"]
         if critical:
             await context.emit(
                 EventType.HEALTH_DEGRADED,
-                {"issue": issue, "findings": critical, "recommended": decision},
+                {
+                    "issue": payload.issue,
+                    "findings": critical,
+                    "recommended": decision.action.what,
+                },
                 priority=EventPriority.HIGH,
             )
-            acted.append("published health.degraded")
-        return {
-            "issue": issue,
-            "observe": _to_result(observation),
-            "orient": [asdict(finding) for finding in findings],
-            "decide": decision,
-            "act": acted,
-        }
-
-    async def _observe(self) -> Observation:
-        started = time.perf_counter()
-        counters = await self.queue.counters()
-        latency_ms = round((time.perf_counter() - started) * 1000, 2)
-        checks = await asyncio.gather(
-            *(self.services.check(name) for name in self.services.targets)
-        )
-        return Observation(
-            queue=await self.queue.snapshot(),
-            counters=counters,
-            redis_latency_ms=latency_ms,
-            services=dict(zip(self.services.targets, checks, strict=True)),
-        )
-
-
-def orient(seen: Observation) -> list[Finding]:
-    """What stands out, critical findings first."""
-    findings = [
-        Finding("critical", f"service {name} is not healthy: {check.detail}", f"restore {name}")
-        for name, check in seen.services.items()
-        if not check.healthy
-    ]
-    queue = seen.queue
-    if queue.paused:
-        findings.append(
-            Finding("critical", "the queue is paused: no task is handed out", "resume the worker")
-        )
-    if queue.oldest_ms is not None and queue.oldest_ms > _LATE_MS:
-        minutes = queue.oldest_ms // 60_000
-        findings.append(
-            Finding("critical", f"a task has been waiting for {minutes} min", "add workers")
-        )
-    if queue.pending > _DEEP_QUEUE:
-        findings.append(Finding("warning", f"{queue.pending} tasks are waiting", "add workers"))
-    if queue.dead:
-        findings.append(
-            Finding("warning", f"{queue.dead} tasks have failed for good", "look at the dead tasks")
-        )
-    if queue.orphaned:
-        findings.append(
-            Finding(
-                "warning",
-                f"{queue.orphaned} queued ids have no readable record",
-                "find out what removes task records from Redis",
+            done.append("published health.degraded")
+        if decision.action.kind in ROLLBACKS:
+            await context.emit(
+                EventType.ALERT_TRIGGERED,
+                {
+                    "alert_type": "rollback_proposed",
+                    "severity": "critical",
+                    "message": decision.action.what,
+                    "issue": payload.issue,
+                    "reason": decision.reason,
+                    "confidence": decision.confidence,
+                    "kind": decision.action.kind,
+                    **decision.action.parameters,
+                },
+                priority=EventPriority.CRITICAL,
             )
-        )
-    if seen.redis_latency_ms > _SLOW_REDIS_MS:
-        findings.append(
-            Finding("warning", f"Redis took {seen.redis_latency_ms} ms", "look at Redis' load")
-        )
-    return findings
+            done.append("proposed a rollback")
+        if payload.notify:
+            alert = alert_task(context.task, payload.issue, decision)
+            await self._enqueue(alert)
+            done.append(f"queued alert task {alert.task_id}")
+        return done
+
+    async def _enqueue(self, alert: Task) -> None:
+        """An attempt before this one may have done it: then nothing happens."""
+        try:
+            await self.queue.enqueue(alert)
+        except QueueError as error:
+            raise RetryableError(f"the alert task could not be queued: {error}") from error
 
 
-def decide(findings: Sequence[Finding]) -> str:
-    """The action that the most severe finding asks for."""
-    return findings[0].action if findings else "nothing to do: everything in sight looks normal"
-
-
-def _to_result(seen: Observation) -> dict[str, Any]:
-    queue = seen.queue
-    return {
-        "queue": {
-            "pending": queue.pending,
-            "delayed": queue.delayed,
-            "in_flight": queue.in_flight,
-            "dead": queue.dead,
-            "foreign": queue.foreign,
-            "orphaned": queue.orphaned,
-            "oldest_ms": queue.oldest_ms,
-            "paused": queue.paused,
-            "workers": len(queue.workers),
+def alert_task(task: Task, issue: str, decision: Decision) -> Task:
+    """What tells people of the decision about `task`. Its id follows from the task's."""
+    action = decision.action
+    alert = Task.new(
+        type=TaskType.ALERT,
+        priority=task.priority,
+        source=Source.OPS,
+        assigned_to=task.assigned_to,
+        payload={
+            "alert_type": "investigation",
+            "severity": _SEVERITIES[decision.severity],
+            "message": f"{issue}: {decision.reason}. Recommended: {action.what}",
+            "source": "opsagent",
+            "details": {
+                "recommended": action.kind,
+                "confidence": f"{decision.confidence:.0%}",
+                **action.parameters,
+            },
         },
-        "counters": dict(seen.counters),
-        "redis_latency_ms": seen.redis_latency_ms,
-        "services": {name: check.to_result() for name, check in seen.services.items()},
-    }
+    )
+    return structs.replace(
+        alert,
+        task_id=str(uuid.uuid5(_NAMESPACE, task.task_id)),
+        trace_id=task.trace_id,
+        parent_task_id=task.task_id,
+    )
+
+
+def _round(seconds: float) -> float:
+    return round(seconds, 4)

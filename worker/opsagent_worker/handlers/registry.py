@@ -17,6 +17,7 @@ from opsagent_worker.handlers.deploy import Deploy
 from opsagent_worker.handlers.deploy_polling import Polling
 from opsagent_worker.handlers.investigate import Investigate
 from opsagent_worker.handlers.monitor import Monitor
+from opsagent_worker.investigation.observer import Observer
 from opsagent_worker.settings import Settings
 from opsagent_worker.threads import HandlerThreads
 from opsagent_worker.vercel import VercelApi
@@ -82,7 +83,9 @@ def _builtin(
                 dedup_window=settings.alert_dedup_window,
             )
         case TaskType.INVESTIGATE:
-            return Investigate(queue, services)
+            configured = settings.vercel_token is not None and settings.vercel_team_id is not None
+            vercel = _vercel(settings, client) if configured else None
+            return Investigate(Observer(queue, services, vercel), queue)
         case _:
             raise ValueError(f"no handler for {task_type} tasks comes with the worker")
 
