@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,17 @@ async def test_a_users_handler_replaces_the_built_in_one_of_its_type(
 async def test_sync_handlers_cost_no_lease_however_long_they_block(
     queue: TaskQueue, records: Records, start_own: StartWorker, start_worker: StartWorker
 ) -> None:
-    worker = await start_own(OPSAGENT_LEASE="1s").started()
+    worker = await start_own(OPSAGENT_LEASE="2s").started()
     # Somebody who would take over at once what the first one loses.
-    other = await start_worker(OPSAGENT_LEASE="1s", OPSAGENT_AGENTS="x").started()
+    other = await start_worker(OPSAGENT_LEASE="2s", OPSAGENT_AGENTS="x").started()
 
     tasks = [
-        await enqueue(queue, "sleep", seconds=2.5),
-        await enqueue(queue, "hog", seconds=2.5),
+        await enqueue(queue, "sleep", seconds=3.0),
+        await enqueue(queue, "hog", seconds=3.0),
     ]
     slept, hogged = await records.ended(*(task.task_id for task in tasks))
 
-    assert slept.metadata["result"] == {"slept": 2.5}
+    assert slept.metadata["result"] == {"slept": 3.0}
     assert hogged.metadata["result"]["bursts"] > 1
     assert (slept.retry_count, hogged.retry_count) == (0, 0)
     assert await worker.metric("opsagent_worker_leases_lost_total") == 0
@@ -97,7 +98,10 @@ async def test_a_thread_that_takes_too_long_keeps_its_slot_and_lease_until_it_re
         "gave up after 1 attempt: took longer than the 0.2 s a task may take",
     )
     assert "result" not in first.metadata
-    assert str(second.started_at) > str(first.completed_at)
+    waited = datetime.fromisoformat(str(second.started_at)) - datetime.fromisoformat(
+        str(first.started_at)
+    )
+    assert waited.total_seconds() >= 1.2
     assert await worker.metric("opsagent_worker_leases_lost_total") == 0
 
 

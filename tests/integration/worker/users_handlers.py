@@ -32,10 +32,10 @@ def sleep(payload: Pause) -> dict[str, object]:
 
 @task("hog")
 def hog(payload: Pause) -> dict[str, object]:
-    """Keeps all other threads from running for about a fifth of a second at a time, as a C extension may."""
+    """Keeps all other threads from running for some hundredths of a second at a time, as a C extension may."""
     end, bursts = time.monotonic() + payload.seconds, 0
     while time.monotonic() < end:
-        _ = 3**2_500_000
+        _ = 3**600_000
         bursts += 1
     return {"bursts": bursts}
 

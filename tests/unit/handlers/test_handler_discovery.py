@@ -1,14 +1,12 @@
 """Which handlers a worker finds, and what it says about those it cannot offer."""
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from opsagent_worker.handlers import discovery
-from opsagent_worker.handlers.discovery import discover
+from opsagent_worker.handlers.discovery import GROUP, discover
 from opsagent_worker.settings import SettingsError
 from opsagent_worker.startup import load
 
@@ -34,13 +32,13 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Modules:
     return write
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> None:
-    """As if installed packages had these entry points."""
-
-    def entry_points(*, group: str) -> list[EntryPoint]:
-        return [EntryPoint(name, value, group) for name, value in points]
-
-    monkeypatch.setattr(discovery, "entry_points", entry_points)
+def install(folder: Path, **points: str) -> None:
+    """What an installer leaves of a package that has these entry points."""
+    package = folder / "shop-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    lines = [f"{name} = {value}" for name, value in points.items()]
+    (package / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines, ""]))
 
 
 def test_a_module_offers_what_is_decorated_in_it_or_imported_into_it(modules: Modules) -> None:
@@ -68,11 +66,9 @@ def test_a_module_offers_what_is_decorated_in_it_or_imported_into_it(modules: Mo
     }
 
 
-def test_entry_points_name_a_module_or_a_function(
-    modules: Modules, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entry_points_name_a_module_or_a_function(modules: Modules, tmp_path: Path) -> None:
     modules({"images_d2": RESIZE, "mail_d2": RESIZE.replace("resize", "mail")})
-    offer(monkeypatch, ("mail", "mail_d2:mail"), ("images", "images_d2"))
+    install(tmp_path, mail="mail_d2:mail", images="images_d2")
 
     found = discover([])
 
@@ -80,9 +76,7 @@ def test_entry_points_name_a_module_or_a_function(
     assert set(found.handlers) == {"mail", "resize"}
 
 
-def test_everything_that_is_wrong_is_listed_at_once(
-    modules: Modules, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_everything_that_is_wrong_is_listed_at_once(modules: Modules, tmp_path: Path) -> None:
     modules(
         {
             "images_d3": RESIZE,
@@ -98,7 +92,7 @@ def test_everything_that_is_wrong_is_listed_at_once(
             """,
         }
     )
-    offer(monkeypatch, ("shop", "shop_d3.tasks:resize"))
+    install(tmp_path, shop="shop_d3.tasks:resize")
 
     found = discover(
         ["images_d3", "copy_d3", "broken_d3", "quits_d3", "empty_d3", "unclear_d3", "absent_d3"]
