@@ -1,12 +1,15 @@
-"""How the end of a task is put into words for the scripts: its record, its event, its statistics."""
+"""The ends of tasks, put into words for the scripts: records, events, statistics."""
 
 import json
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
 from opsagent_queue.model import Finished
+from opsagent_queue.scripts import Scripts, pieces
 from opsagent_queue.wire import SOURCE_AGENT, EventPriority, EventType, event_id
 
 EVENT_ERROR_LENGTH: Final = 1000
@@ -21,7 +24,51 @@ _EVENT_BEGINNING: Final = (
 _EVENT_END: Final = '", "metadata": {}}'
 
 
-def finish_arguments(one: Finished, *, version: str) -> tuple[str | int, ...]:
+_CHANGED: Final = 2
+"""What `complete` says of a task whose record is not as it was when it was claimed."""
+
+_Arguments = tuple[str | int, ...]
+
+
+class Endings:
+    """Reports how tasks ended: those that succeeded by `complete`, if their records allow, others by `finish`."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def send(
+        self, finished: Sequence[Finished], *, version: str, result_ttl_ms: int
+    ) -> tuple[bool, ...]:
+        """Of each whether it was taken; see `TaskQueue.finish`."""
+        short: dict[str, dict[int, _Arguments]] = {}
+        whole: dict[int, _Arguments] = {}
+        for index, one in enumerate(finished):
+            arguments = complete_arguments(one, version=version)
+            if arguments is None:
+                whole[index] = finish_arguments(one, version=version)
+            else:
+                short.setdefault(one.lease.owner, {})[index] = arguments
+        outcomes: dict[int, int] = {}
+        for owner, endings in short.items():
+            outcomes |= await self._run(endings, "complete", version, result_ttl_ms, owner)
+        for index, outcome in outcomes.items():
+            if outcome == _CHANGED:
+                whole[index] = finish_arguments(finished[index], version=version)
+        outcomes |= await self._run(whole, "finish", version, result_ttl_ms, str(uuid.uuid4()))
+        return tuple(outcomes[index] == 1 for index in range(len(finished)))
+
+    async def _run(
+        self, endings: Mapping[int, _Arguments], script: str, *beginning: str | int
+    ) -> dict[int, int]:
+        outcomes: dict[int, int] = {}
+        for piece in pieces(list(endings.items())):
+            arguments = chain.from_iterable(parts for _, parts in piece)
+            reply = await self._scripts.run(script, *beginning, *arguments)
+            outcomes |= zip((index for index, _ in piece), reply, strict=True)
+        return outcomes
+
+
+def finish_arguments(one: Finished, *, version: str) -> _Arguments:
     """What `finish` is told of one task. Raises `ValueError` for a result that is not JSON."""
     return (
         one.lease.task_id,
@@ -38,7 +85,7 @@ def finish_arguments(one: Finished, *, version: str) -> tuple[str | int, ...]:
     )
 
 
-def complete_arguments(one: Finished, *, version: str) -> tuple[str | int, ...] | None:
+def complete_arguments(one: Finished, *, version: str) -> _Arguments | None:
     """What `complete` is told of one task: the texts it only has to put the time of the end into.
 
     None where the record has to be taken apart by `finish`: the task did not succeed, or its record

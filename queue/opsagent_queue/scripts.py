@@ -8,10 +8,11 @@ Each becomes the text of `scripts/lib/<piece>.lua`, in that order, in front of t
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
@@ -20,6 +21,17 @@ from opsagent_queue.connection import redis_errors
 from opsagent_queue.keys import Keys
 
 _INCLUDE = "-- include:"
+
+AT_ONCE: Final = 256
+"""Tasks moved by one script call, so that none keeps Redis busy for longer than some milliseconds."""
+
+T = TypeVar("T")
+
+
+def pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """`items` in pieces of up to `AT_ONCE`; none for no items."""
+    for first in range(0, len(items), AT_ONCE):
+        yield items[first : first + AT_ONCE]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +9,7 @@ from redis.asyncio import Redis
 
 from opsagent_queue.connection import redis_errors
 from opsagent_queue.dead_letters import DeadLetter, DeadLetters, Replayed
-from opsagent_queue.endings import complete_arguments, finish_arguments, to_json
+from opsagent_queue.endings import Endings, to_json
 from opsagent_queue.errors import ConfigurationError, MalformedTaskError
 from opsagent_queue.keys import Keys
 from opsagent_queue.model import (
@@ -29,7 +28,7 @@ from opsagent_queue.model import (
 )
 from opsagent_queue.notes import Notes
 from opsagent_queue.progress import ProgressBoard
-from opsagent_queue.scripts import Scripts
+from opsagent_queue.scripts import AT_ONCE, Scripts, pieces
 from opsagent_queue.statistics import add_up, read_end
 from opsagent_queue.wakeups import Wakeups
 from opsagent_queue.wire import Event, Task, score
@@ -40,13 +39,7 @@ DEFAULT_RESULT_TTL_MS: Final = 7 * 24 * 3600 * 1000
 MAX_CRASHES: Final = 3
 """A task that cost this many workers their life is not handed to another one."""
 
-_MOST_HINTS: Final = 256
 _STATS_MINUTES: Final = 120
-
-_CHANGED: Final = 2
-"""What `complete` says of a task whose record is not as it was when it was claimed."""
-
-_Arguments = tuple[str | int, ...]
 
 
 class TaskQueue:
@@ -76,6 +69,7 @@ class TaskQueue:
         self.agents = tuple(agents)
         self._redis = redis
         self._scripts = Scripts(redis, self.keys)
+        self._endings = Endings(self._scripts)
         self._dead_letters = DeadLetters(self._scripts)
 
     async def claim(
@@ -89,7 +83,7 @@ class TaskQueue:
         hints: Sequence[str] = (),
         without: Collection[str] = (),
     ) -> ClaimResult:
-        """Take up to `count` waiting tasks under leases of `lease_ms`.
+        """Take up to `count` waiting tasks, 256 at most, under leases of `lease_ms`.
 
         `owner` is the pod, `version` what it runs. `token` must be new for each claim and the same
         when that claim is sent again after an error: it then returns the batch already taken.
@@ -97,8 +91,8 @@ class TaskQueue:
         names task types that are not to be handed out now. Due delayed tasks are promoted first.
 
         Order is priority, then `created_at`, exact as far as the index knows the waiting tasks; of
-        every 16 tasks handed out one is the oldest whatever its priority. With `more` the index is not
-        complete yet: claim again at once. Claiming is not starting: `task.started` is the worker's to
+        every 16 tasks handed out one is the oldest whatever its priority. With `more` there are tasks that
+        this call did not get at: claim again at once. Claiming is not starting: `task.started` is the worker's to
         publish. A record that is no task is failed here and not returned.
         """
         if count < 1 or lease_ms < 1:
@@ -109,11 +103,11 @@ class TaskQueue:
             "claim",
             owner,
             version,
-            count,
+            min(count, AT_ONCE),
             lease_ms,
             token,
-            len(hints[:_MOST_HINTS]),
-            *hints[:_MOST_HINTS],
+            len(hints[:AT_ONCE]),
+            *hints[:AT_ONCE],
             len(without),
             *without,
             *self.agents,
@@ -122,7 +116,7 @@ class TaskQueue:
             claims=tuple(await self._decode(reply[3], owner=owner, version=version)),
             paused=bool(reply[0]),
             next_due_ms=_optional(reply[1]),
-            more=bool(reply[2]),
+            more=bool(reply[2]) or len(reply[3]) == AT_ONCE < count,
         )
 
     async def _decode(
@@ -158,9 +152,12 @@ class TaskQueue:
 
         An expired lease that nobody has reaped yet is still held and can be renewed.
         """
-        lost, cancelled = (
-            await self._scripts.run("renew", lease_ms, *_flatten(leases)) if leases else ((), ())
-        )
+        lost: set[str] = set()
+        cancelled: set[str] = set()
+        for piece in pieces(leases):
+            reply = await self._scripts.run("renew", lease_ms, *_flatten(piece))
+            lost.update(reply[0])
+            cancelled.update(reply[1])
         return Renewed(lost=frozenset(lost), cancelled=frozenset(cancelled))
 
     async def finish(
@@ -172,78 +169,39 @@ class TaskQueue:
         cancelled meanwhile stays cancelled and is published as such, whatever is reported.
 
         One script call, if all succeeded and nobody touched their records, or none came with its
-        `data`; else two. Tells of each whether it was taken. False: its lease was lost, and nothing
-        changed but the counter `late_finishes`. Raises `ValueError` if any result is not JSON; then
-        nothing is sent.
+        `data`; else two (of 256 tasks each). Tells of each whether it was taken. False: its lease was
+        lost, and nothing changed but the counter `late_finishes`. Raises `ValueError` if any result
+        is not JSON; then nothing is sent.
         """
-        taken: dict[int, bool] = {}
-        short, whole = self._sort_endings(finished, version=version)
-        for owner, endings in short.items():
-            reply = await self._scripts.run(
-                "complete", version, result_ttl_ms, owner, *chain.from_iterable(endings.values())
-            )
-            for index, outcome in zip(endings, reply, strict=True):
-                if outcome == _CHANGED:
-                    whole[index] = finish_arguments(finished[index], version=version)
-                else:
-                    taken[index] = bool(outcome)
-        if whole:
-            reply = await self._scripts.run(
-                "finish",
-                version,
-                result_ttl_ms,
-                str(uuid.uuid4()),
-                *chain.from_iterable(whole.values()),
-            )
-            taken.update(zip(whole, map(bool, reply), strict=True))
-        return tuple(taken[index] for index in range(len(finished)))
+        return await self._endings.send(finished, version=version, result_ttl_ms=result_ttl_ms)
 
-    @staticmethod
-    def _sort_endings(
-        finished: Sequence[Finished], *, version: str
-    ) -> tuple[dict[str, dict[int, _Arguments]], dict[int, _Arguments]]:
-        """Those that may take the short cut, by owner, and the others; each by its place."""
-        short: dict[str, dict[int, _Arguments]] = {}
-        whole: dict[int, _Arguments] = {}
-        for index, one in enumerate(finished):
-            arguments = complete_arguments(one, version=version)
-            if arguments is None:
-                whole[index] = finish_arguments(one, version=version)
-            else:
-                short.setdefault(one.lease.owner, {})[index] = arguments
-        return short, whole
-
-    async def retry(
-        self,
-        retried: Sequence[Retried],
-        *,
-        version: str,
-    ) -> tuple[bool, ...]:
+    async def retry(self, retried: Sequence[Retried], *, version: str) -> tuple[bool, ...]:
         """End these attempts and try again after `delay_ms` each; `version` is what ran them.
 
         `retry_count` grows by one for each that is `counted`. A task keeps its place by priority
         when it is due. Tells of each whether it was taken; False: its lease was lost, which is
         counted in `late_retries`.
         """
-        if not retried:
-            return ()
-        reply = await self._scripts.run(
-            "retry",
-            version,
-            str(uuid.uuid4()),
-            *(
-                part
-                for one in retried
-                for part in (
-                    *_flatten([one.lease]),
-                    max(0, one.delay_ms),
-                    to_json(one.error),
-                    one.error_class or "",
-                    int(one.counted),
-                )
-            ),
-        )
-        return tuple(bool(done) for done in reply)
+        taken: list[bool] = []
+        for piece in pieces(retried):
+            reply = await self._scripts.run(
+                "retry",
+                version,
+                str(uuid.uuid4()),
+                *(
+                    part
+                    for one in piece
+                    for part in (
+                        *_flatten([one.lease]),
+                        max(0, one.delay_ms),
+                        to_json(one.error),
+                        one.error_class or "",
+                        int(one.counted),
+                    )
+                ),
+            )
+            taken += map(bool, reply)
+        return tuple(taken)
 
     async def release(self, leases: Sequence[Lease]) -> int:
         """Hand tasks back that were not started or were interrupted; not counted as an attempt.
@@ -251,9 +209,12 @@ class TaskQueue:
         They wait again with their original score. Returns how many leases were still held; the
         others are counted in `late_releases`.
         """
-        if not leases:
-            return 0
-        return int(await self._scripts.run("release", str(uuid.uuid4()), *_flatten(leases)))
+        return sum(
+            [
+                int(await self._scripts.run("release", str(uuid.uuid4()), *_flatten(piece)))
+                for piece in pieces(leases)
+            ]
+        )
 
     async def reap(self, *, limit: int = 100, result_ttl_ms: int = DEFAULT_RESULT_TTL_MS) -> Reaped:
         """Bring back tasks whose lease expired, promote due delayed ones, look after orphans.
@@ -350,9 +311,9 @@ class TaskQueue:
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Publish each on its event type's channel and on the one literally named `*`, in order."""
-        if events:
+        for piece in pieces(events):
             await self._scripts.run(
-                "publish", *(part for one in events for part in (one.event_type, one.encode()))
+                "publish", *(part for one in piece for part in (one.event_type, one.encode()))
             )
 
     async def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - the call reads as a sentence

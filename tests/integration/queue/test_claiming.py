@@ -5,7 +5,7 @@ import pytest
 from redis.asyncio import Redis
 
 from fixtures.queue_bench import LONG_MS, Bench
-from opsagent_queue import Lease, TaskQueue, parse_time
+from opsagent_queue import Claim, Finished, Lease, Retried, TaskQueue, parse_time
 
 pytestmark = pytest.mark.integration
 
@@ -35,6 +35,29 @@ async def test_a_claim_takes_no_more_than_it_asked_for(bench: Bench) -> None:
     assert len((await bench.claim(3)).claims) == 3
     assert len((await bench.claim(3)).claims) == 2
     assert (await bench.claim(3)).claims == ()
+
+
+async def test_more_than_one_call_should_move_is_moved_by_several(bench: Bench) -> None:
+    await bench.produce(*(bench.task() for _ in range(600)))
+    claims: list[Claim] = []
+    while (result := await bench.claim(600 - len(claims))).more:
+        assert len(result.claims) <= 256
+        claims += result.claims
+    claims += result.claims
+    assert len(claims) == 600
+    leases = [claim.lease for claim in claims]
+    assert await bench.renew(*leases) == frozenset()
+    assert await bench.queue.release(leases[:300]) == 300
+    retried = [Retried(lease=lease, delay_ms=LONG_MS, error="x") for lease in leases[300:]]
+    assert await bench.queue.retry(retried, version="v1") == (True,) * 300
+    claims = list((await bench.claim(256)).claims) + list((await bench.claim(256)).claims)
+    finished = [
+        Finished(lease=claim.lease, status="completed", seconds=1, data=claim.data if odd else None)
+        for odd, claim in zip([True, False] * 150, claims, strict=True)
+    ]
+    taken = await bench.queue.finish(finished, version="v1", result_ttl_ms=LONG_MS)
+    assert taken == (True,) * 300
+    assert (await bench.queue.results("v1", minutes=2)).ok == 300
 
 
 async def test_two_workers_never_hold_the_same_task(bench: Bench) -> None:

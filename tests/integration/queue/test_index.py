@@ -191,6 +191,18 @@ async def test_a_task_that_becomes_ours_while_it_waits_is_found(bench: Bench) ->
     assert ids(await drain(bench)) == [task.task_id]
 
 
+async def test_each_of_many_foreign_tasks_is_read_again_by_and_by(bench: Bench) -> None:
+    tasks = [bench.task(assigned_to="dev") for _ in range(300)]
+    await bench.produce(*tasks)
+    await indexed(bench)
+    ours = tasks[::60]
+    await bench.produce(*(msgspec.structs.replace(task, assigned_to="ops") for task in ours))
+    found: set[str] = set()
+    for _ in range(300 // 16 + 2):
+        found |= set(ids((await bench.claim(4)).claims))
+    assert found == {task.task_id for task in ours}
+
+
 async def test_a_task_that_becomes_foreign_while_it_waits_is_left_where_it_is(bench: Bench) -> None:
     task = bench.task()
     await bench.produce(task)

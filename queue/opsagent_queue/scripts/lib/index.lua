@@ -4,8 +4,8 @@
 -- FOREIGN              other agents', with their score in TASKS
 -- HELD                 queued again while under a lease: looked at when that ends
 -- TYPES                types that have a ready part
--- INDEX                {agents = whom it was made for, tasks, foreign = where the next look begins,
---                       handed_out = how many tasks}
+-- INDEX                {agents = whom it was made for, handed_out = how many tasks,
+--                       tasks, foreign, reread = where the next look begins}
 --
 -- TASKS stays the truth: whoever takes a task from the index asks TASKS whether it still waits. An id
 -- that is in no part is unknown. There are unknown ones if TASKS is larger than all parts together;
@@ -196,25 +196,27 @@ local function look_for_unknown(agents)
 end
 
 -- One step of forgetting foreign tasks that left, which is how their agents take them: from the
--- front. Some records are read again, as the task may have been assigned to us meanwhile: returns how
--- many were.
+-- front. And one of reading records again, as a task may have been assigned to us meanwhile: returns
+-- how many were.
 local function look_after_foreign(agents)
   if redis.call('EXISTS', FOREIGN) == 0 then return 0 end
   local ids, place = next_piece(FOREIGN, 'foreign')
   local left, moved = {}, {}
   for index, score in ipairs(scores_in(TASKS, ids)) do
-    local id = ids[index]
-    if not score then
-      left[#left + 1] = id
-    elseif index > #ids - REREAD then
-      local record = read_record(id)
-      if not record or ours(record, agents) then moved[#moved + 1] = id end
-    end
+    if not score then left[#left + 1] = ids[index] end
   end
   with_all(left, 'ZREM', FOREIGN)
+  remember_place('foreign', math.max(0, place - #left))
+
+  local first = tonumber(redis.call('HGET', INDEX, 'reread')) or 0
+  local again = redis.call('ZRANGE', FOREIGN, first, first + REREAD - 1)
+  for _, id in ipairs(again) do
+    local record = read_record(id)
+    if not record or ours(record, agents) then moved[#moved + 1] = id end
+  end
   with_all(moved, 'ZREM', FOREIGN)
   sort_in(moved, agents)
-  remember_place('foreign', math.max(0, place - #left - #moved))
+  remember_place('reread', #again < REREAD and 0 or first + REREAD - #moved)
   return #moved
 end
 
