@@ -110,7 +110,17 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     started: str = ""
     """When the process started, ISO 8601 with offset."""
     cpu_percent: float | None = None
+    """Of one core, by this process."""
     memory_bytes: int | None = None
+    """Resident memory of this process."""
+    cpu_limit_cores: float | None = None
+    """What the container may use; None: as much as there is, or it is not known."""
+    cpu_limit_percent: float | None = None
+    """What the container uses, of its limit."""
+    memory_limit_bytes: int | None = None
+    memory_limit_percent: float | None = None
+    running: dict[str, int] = {}
+    """Tasks it runs now, by type."""
     seen_ms: int | None = None
     """When Redis received it, ms since the epoch by Redis' clock. Stamped there; ignored if sent."""
 

@@ -108,6 +108,10 @@ class Consumer:
         """Tasks that run, or whose end is still to be reported."""
         return len(self._running) + self._reporter.unreported
 
+    def running_by_type(self) -> dict[str, int]:
+        """Tasks whose handler runs, by type (`other` for one without a handler)."""
+        return {label: count for label, count in self._running_of_type.items() if count}
+
     def wake(self) -> None:
         """There may be something to claim."""
         self._wake.set()

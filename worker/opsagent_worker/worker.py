@@ -21,6 +21,7 @@ from opsagent_queue import (
 )
 from opsagent_worker.backoff import Backoff
 from opsagent_worker.cancellation import cancel_until_done
+from opsagent_worker.cgroup import Container
 from opsagent_worker.consumer import Claiming, Consumer
 from opsagent_worker.drain import StopSignals, drain, interrupt
 from opsagent_worker.error_reports import ErrorReports
@@ -292,9 +293,10 @@ async def _queue(
 def _describe(
     settings: Settings, consumer: Consumer, signals: StopSignals
 ) -> Callable[[], Heartbeat]:
-    started, usage = now_iso(), ProcessUsage()
+    started, process, container = now_iso(), ProcessUsage(), Container()
 
     def describe() -> Heartbeat:
+        usage = container.usage()
         return Heartbeat(
             version=settings.version,
             revision=settings.revision,
@@ -303,8 +305,13 @@ def _describe(
             busy=min(consumer.busy, settings.concurrency),
             draining=signals.drain.is_set(),
             started=started,
-            cpu_percent=usage.cpu_percent(),
-            memory_bytes=usage.memory_bytes(),
+            cpu_percent=process.cpu_percent(),
+            memory_bytes=process.memory_bytes(),
+            cpu_limit_cores=usage.cpu_limit_cores,
+            cpu_limit_percent=usage.cpu_limit_percent,
+            memory_limit_bytes=usage.memory_limit_bytes,
+            memory_limit_percent=usage.memory_limit_percent,
+            running=consumer.running_by_type(),
         )
 
     return describe

@@ -59,6 +59,7 @@ async def test_a_running_task_is_finished_before_the_worker_ends(
     assert (await worker.get("/livez"))[0] == 200
     (heartbeat,) = (await queue.snapshot()).workers.values()
     assert (heartbeat.draining, heartbeat.busy) == (True, 1)
+    assert heartbeat.running == {"monitor": 1}
     gate.open()
 
     assert await worker.exit_code() == 0
