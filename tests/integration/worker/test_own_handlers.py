@@ -63,6 +63,30 @@ async def test_a_users_handler_replaces_the_built_in_one_of_its_type(
     assert not found["sleep"]["replaces_builtin"]
 
 
+async def test_a_handler_that_cannot_be_found_keeps_the_worker_from_starting() -> None:
+    worker = WorkerProcess({"WORKER_HANDLERS": "users_handlers", "WORKER_BUILTINS": "none"})
+
+    assert await worker.exit_code() == 2
+
+    output = "".join(worker.output)
+    worker.destroy()
+    assert "Traceback" not in output
+    assert "- REDIS_URL is missing" in output
+    assert "- WORKER_HANDLERS: module 'users_handlers' cannot be imported: No module" in output
+
+
+async def test_a_handlers_own_concurrency_is_kept_to(
+    queue: TaskQueue, records: Records, start_own: StartWorker, journal: Path
+) -> None:
+    await start_own(OPSAGENT_CONCURRENCY="8").started()
+    tasks = [await enqueue(queue, "alone", path=str(journal)) for _ in range(4)]
+
+    ended = await records.ended(*(task.task_id for task in tasks))
+
+    assert {task.status for task in ended} == {"completed"}
+    assert lines(journal) == ["started", "ended"] * 4
+
+
 async def test_sync_handlers_cost_no_lease_however_long_they_block(
     queue: TaskQueue, records: Records, start_own: StartWorker, start_worker: StartWorker
 ) -> None:

@@ -55,6 +55,13 @@ def watchful(payload: Journal, context: TaskContext) -> None:
     payload.write("stopped")
 
 
+@task("alone", concurrency=1)
+def alone(payload: Journal) -> None:
+    payload.write("started")
+    time.sleep(0.05)
+    payload.write("ended")
+
+
 @task("deaf")
 def deaf(payload: Journal) -> None:
     """Never returns, and cannot be told to."""
