@@ -14,9 +14,7 @@ from opsagent_worker.handlers.signature import HandlerDefinitionError
 GROUP: Final = "opsagent_worker.handlers"
 """Entry points of this group name a module with handlers (`shop.tasks`) or a single one (`shop.tasks:resize`)."""
 
-_WHERE_MODULES_GO: Final = (
-    "Modules are found in the folders of PYTHONPATH (in the image: /app/handlers) and among installed packages"
-)
+_WHERE: Final = "Modules are found on PYTHONPATH (in the image: /app/handlers) and among packages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def discover(modules: Sequence[str]) -> Discovered:
         except HandlerDefinitionError as error:
             problems.append(f"{label}: {error}")
         except ModuleNotFoundError as error:
-            problems.append(f"{label} cannot be imported: {error}. {_WHERE_MODULES_GO}")
+            problems.append(f"{label} cannot be imported: {error}. {_WHERE}")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs somebody else's code
             problems.append(f"{label} cannot be imported: {type(error).__name__}: {error}")
         else:
