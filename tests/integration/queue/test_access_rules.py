@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
+from fixtures.access_rules import rule
 from fixtures.queue_bench import LONG_MS, Bench
 from opsagent_queue import (
     Created,
@@ -28,7 +29,6 @@ from opsagent_queue.scripts import load
 pytestmark = pytest.mark.integration
 
 WORKER: Final = "prod/ops-agent"
-DOCUMENT: Final = Path(__file__).parents[3] / "docs" / "redis.md"
 
 Operation = Callable[[Bench, Bench], Awaitable[None]]
 """Takes the bench of the limited user, and one that may do everything, for what comes before and after."""
@@ -67,6 +67,17 @@ async def claiming_behind_other_agents(it: Bench, all_: Bench) -> None:
     assert claim.task.task_id == task.task_id
 
 
+async def claiming_beside_what_is_queued_again(it: Bench, all_: Bench) -> None:
+    again = await all_.claim_one()
+    await all_.client.zadd(all_.queue.keys.tasks, {again.task.task_id: 3})
+    assert (await it.claim()).claims == ()
+    other = all_.task()
+    await all_.enqueue(other)
+    assert len((await it.claim(2, hints=[other.task_id])).claims) == 1
+    await all_.finish(again.lease)
+    assert (await it.claim()).claims == ()
+
+
 async def claiming_a_record_that_is_no_task(it: Bench, all_: Bench) -> None:
     task = all_.task()
     await all_.enqueue(task)
@@ -92,6 +103,19 @@ async def finishing(it: Bench, all_: Bench) -> None:
     other = await all_.claim_one()
     assert await it.finish(other.lease, status="failed", error="x", error_class="X")
     assert await all_.client.zcard(letters) == 1
+
+
+async def finishing_what_nobody_touched(it: Bench, all_: Bench) -> None:
+    done = await all_.claim_one()
+    assert await it.finish(done.lease, data=done.data, result={"fine": True})
+
+
+async def finishing_with_more_kinds_of_errors_than_are_counted(it: Bench, all_: Bench) -> None:
+    for number in range(200):
+        claim = await all_.claim_one()
+        await all_.finish(claim.lease, status="failed", error="x", error_class=f"E{number}")
+    claim = await all_.claim_one()
+    assert await it.finish(claim.lease, status="failed", error="x", error_class="Another")
 
 
 async def retrying(it: Bench, all_: Bench) -> None:
@@ -194,6 +218,25 @@ async def naming_a_key_of_the_wrong_type(it: Bench, _: Bench) -> None:
         assert await it.client.type(key) == "none"
 
 
+async def filling_the_index(it: Bench, all_: Bench) -> None:
+    await all_.enqueue(all_.task(), all_.task(assigned_to="dev"))
+    assert await it.queue.index() == 0
+
+
+async def reading_what_ended(it: Bench, all_: Bench) -> None:
+    claim = await all_.claim_one()
+    await all_.finish(claim.lease, status="failed", error="x", error_class="X")
+    (ended,) = await it.queue.recent()
+    (letter,) = await it.queue.dead_letters(limit=10)
+    assert ended.task_id == letter.task_id == claim.task.task_id
+
+
+async def reading_results(it: Bench, all_: Bench) -> None:
+    claim = await all_.claim_one()
+    await all_.finish(claim.lease)
+    assert (await it.queue.results("v1", minutes=2)).ok == 1
+
+
 async def enqueueing(it: Bench, _: Bench) -> None:
     task = it.task()
     assert await it.queue.enqueue(task)
@@ -206,6 +249,13 @@ async def cancelling(it: Bench, all_: Bench) -> None:
     waiting = all_.task()
     await all_.enqueue(waiting)
     assert await it.queue.cancel(waiting.task_id) == "cancelled"
+
+
+async def looking_at_the_dead(it: Bench, all_: Bench) -> None:
+    claim = await all_.claim_one()
+    await all_.finish(claim.lease, status="failed", error="x", error_class="X")
+    (letter,) = await it.queue.dead_letters(limit=10)
+    assert letter.task_id == claim.task.task_id
 
 
 async def dealing_with_the_dead(it: Bench, all_: Bench) -> None:
@@ -224,9 +274,12 @@ WORKER_OPERATIONS: Final = (
     claiming,
     claiming_past_what_cannot_run,
     claiming_behind_other_agents,
+    claiming_beside_what_is_queued_again,
     claiming_a_record_that_is_no_task,
     renewing,
     finishing,
+    finishing_what_nobody_touched,
+    finishing_with_more_kinds_of_errors_than_are_counted,
     retrying,
     handing_back,
     rescuing,
@@ -237,6 +290,9 @@ WORKER_OPERATIONS: Final = (
     noting,
     telling_progress,
     being_woken,
+    reading_what_ended,
+    looking_at_the_dead,
+    enqueueing,
 )
 OPERATOR_OPERATIONS: Final = (
     looking_after_an_idle_connection,
@@ -245,6 +301,7 @@ OPERATOR_OPERATIONS: Final = (
     pausing,
     being_woken,
     naming_a_key_of_the_wrong_type,
+    reading_results,
 )
 PEOPLES_OPERATIONS: Final = (
     looking_after_an_idle_connection,
@@ -252,6 +309,7 @@ PEOPLES_OPERATIONS: Final = (
     counting,
     pausing,
     reading_progress,
+    reading_what_ended,
     enqueueing,
     cancelling,
     dealing_with_the_dead,
@@ -261,13 +319,6 @@ OPERATIONS: Final[Mapping[str, tuple[Operation, ...]]] = {
     "opsagent-operator": OPERATOR_OPERATIONS,
     "opsagent-admin": PEOPLES_OPERATIONS,
 }
-
-
-def rule(user: str) -> tuple[str, ...]:
-    """The rule of the document, without the password."""
-    found = re.search(rf"^ACL SETUSER {user} ([^`]*)^```", DOCUMENT.read_text(), re.MULTILINE)
-    assert found is not None
-    return tuple(word for word in found[1].split() if not word.startswith(">"))
 
 
 def grants() -> list[tuple[str, str]]:
@@ -350,8 +401,8 @@ def test_the_workers_rule_has_every_command_of_the_scripts_it_runs() -> None:
     scripts = ("claim", "renew", "finish", "retry", "release", "reap", "publish", "heartbeat")
     called = {
         f"+{command.lower()}"
-        for name in (*scripts, "snapshot", "progress")
-        for command in re.findall(r"redis\.p?call\('([A-Z]+)'", load(name).text)
+        for name in (*scripts, "complete", "index", "snapshot", "progress", "results")
+        for command in re.findall(r"(?:redis\.p?call\(|with_all\(\w+, )'([A-Z]+)'", load(name).text)
     }
     assert called - set(rule("opsagent-worker")) == {"+info"}
 
