@@ -117,6 +117,35 @@ async def test_a_switch_that_fails_at_vercel_fails_its_task(
     assert worker.event_types[-1] == "deploy.failed"
 
 
+async def test_the_request_before_is_not_taken_for_the_new_one(
+    vercel: VercelDouble, worker: Worker
+) -> None:
+    failed = {
+        "type": "promote",
+        "fromDeploymentId": "dpl_2",
+        "toDeploymentId": "dpl_1",
+        "jobStatus": "failed",
+        "requestedAt": 1,
+    }
+    project = {"id": "prj_web", "name": "web", "lastAliasRequest": failed}
+    renewed = {
+        **project,
+        "lastAliasRequest": {**failed, "jobStatus": "succeeded", "requestedAt": 2},
+    }
+    deployment = {"id": "dpl_1", "readyState": "READY", "target": "production"}
+    vercel.next_responses = [
+        lambda _: Response(200, project),
+        lambda _: Response(200, deployment),
+        lambda _: Response(201, ""),
+        lambda _: Response(200, project),
+        lambda _: Response(200, renewed),
+    ]
+
+    await worker.attempt(promotion("dpl_1"))
+
+    assert vercel.next_responses == []
+
+
 async def test_a_switch_that_takes_too_long_says_that_it_may_yet_happen(
     vercel: VercelDouble, worker: Worker
 ) -> None:
