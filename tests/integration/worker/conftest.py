@@ -20,7 +20,9 @@ from integration.worker.harness import (
     StartWorker,
     WorkerProcess,
 )
+from integration.worker.in_process import SLOTS, Bench
 from opsagent_queue import TaskQueue, connect
+from opsagent_worker.settings import Settings
 
 
 @pytest.fixture
@@ -139,3 +141,24 @@ def start_awkward(start_worker: StartWorker) -> StartWorker:
 @pytest.fixture
 def door(tmp_path: Path) -> Door:
     return Door(tmp_path / "open")
+
+
+@pytest.fixture
+def bench(queue: TaskQueue, redis_url: str) -> Bench:
+    return Bench(
+        queue,
+        Settings.load(
+            {
+                "REDIS_URL": redis_url,
+                "VERCEL_TOKEN": TOKEN,
+                "VERCEL_TEAM_ID": TEAM,
+                "OPSAGENT_WORKER": WORKER,
+                "OPSAGENT_POD_NAME": "pod-1",
+                "OPSAGENT_CONCURRENCY": str(SLOTS),
+                "OPSAGENT_LEASE": "600ms",
+                "OPSAGENT_DRAIN_TIMEOUT": "50ms",
+                "OPSAGENT_RETRY_BACKOFF": "1ms",
+                "OPSAGENT_RETRY_MAX_BACKOFF": "1ms",
+            }
+        ),
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 import httpx
+import msgspec
 from redis.asyncio import Redis
 
 from opsagent_queue import Event, Task, TaskQueue
@@ -176,6 +177,17 @@ class Records:
 
     async def status(self, task_id: str) -> str:
         return str(await self._client.hget(self._queue.keys.record(task_id), "status"))
+
+    async def rewrite(self, task_id: str, *, status: str) -> None:
+        """As the orchestrator does it when it is told to change the status: it publishes nothing."""
+        task = await self.task(task_id)
+        await self._client.hset(
+            self._queue.keys.record(task_id),
+            mapping={
+                "data": msgspec.structs.replace(task, status=status).encode(),
+                "status": status,
+            },
+        )
 
     async def ended(self, *task_ids: str) -> list[Task]:
         """The tasks, once all of them are completed, failed or cancelled."""

@@ -1,101 +1,19 @@
 """What a worker makes of handlers that misbehave. In this process, because the handlers are the tests' own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from integration.worker.harness import TEAM, TOKEN, WORKER, Records, eventually
-from opsagent_queue import Finished, Task, TaskQueue
+from integration.worker.harness import TOKEN, Records, eventually
+from integration.worker.in_process import SLOTS, Bench
+from opsagent_queue import Finished
 from opsagent_worker import drain
-from opsagent_worker.drain import StopSignals
-from opsagent_worker.handlers.context import Run, TaskContext, TaskHandler
-from opsagent_worker.metrics import Metrics
-from opsagent_worker.outcome import Failed
-from opsagent_worker.probes import Health
-from opsagent_worker.reporter import Report
-from opsagent_worker.settings import Settings
-from opsagent_worker.worker import WorkerParts
+from opsagent_worker.handlers.context import TaskContext
 
 pytestmark = pytest.mark.integration
-
-SLOTS = 4
-
-
-class Errors:
-    """The errors behind final failures, and the worker's own."""
-
-    def __init__(self) -> None:
-        self.failures: list[Exception | None] = []
-        self.faults: list[Exception] = []
-        self.fault = self.faults.append
-
-    def reported(self, report: Report, taken: bool) -> None:
-        if taken and isinstance(report.outcome, Failed):
-            self.failures.append(report.outcome.cause)
-
-    def poisoned(self, tasks: int) -> None:
-        self.faults.append(RuntimeError(f"{tasks} poisoned"))
-
-
-class Bench:
-    """A worker without its process, whose only handler runs tasks of type `monitor`."""
-
-    def __init__(self, queue: TaskQueue, settings: Settings) -> None:
-        self.queue = queue
-        self.metrics = Metrics()
-        self.signals = StopSignals()
-        self.errors = Errors()
-        self._settings = settings
-
-    @asynccontextmanager
-    async def working(self, run: Run) -> AsyncIterator[WorkerParts]:
-        parts = WorkerParts(
-            settings=self._settings,
-            queue=self.queue,
-            renewals=self.queue,
-            handlers={"monitor": TaskHandler(type="monitor", run=run)},
-            metrics=self.metrics,
-            health=Health(claim_limit=60),
-            signals=self.signals,
-            error_reports=self.errors,
-        )
-        work = asyncio.create_task(parts.work())
-        yield parts
-        self.signals.received()
-        await work
-
-    def sample(self, name: str) -> float | None:
-        return self.metrics.registry.get_sample_value(name)
-
-    async def enqueue(self, **fields: Any) -> Task:
-        task = Task.new(type="monitor", payload={}, assigned_to="ops", **fields)
-        await self.queue.enqueue(task)
-        return task
-
-
-@pytest.fixture
-def bench(queue: TaskQueue, redis_url: str) -> Bench:
-    return Bench(
-        queue,
-        Settings.load(
-            {
-                "REDIS_URL": redis_url,
-                "VERCEL_TOKEN": TOKEN,
-                "VERCEL_TEAM_ID": TEAM,
-                "OPSAGENT_WORKER": WORKER,
-                "OPSAGENT_POD_NAME": "pod-1",
-                "OPSAGENT_CONCURRENCY": str(SLOTS),
-                "OPSAGENT_LEASE": "600ms",
-                "OPSAGENT_DRAIN_TIMEOUT": "50ms",
-                "OPSAGENT_RETRY_BACKOFF": "1ms",
-                "OPSAGENT_RETRY_MAX_BACKOFF": "1ms",
-            }
-        ),
-    )
 
 
 async def test_an_unforeseen_error_is_tried_again_and_reported_once(

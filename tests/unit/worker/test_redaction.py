@@ -41,6 +41,21 @@ def test_empty_and_tiny_secrets_mask_nothing() -> None:
     assert Redactor(["", "a"]).text("a banana") == "a banana"
 
 
+@given(st.text(min_size=4), st.text(), st.text())
+def test_a_secret_is_found_in_json_however_it_was_escaped(
+    secret: str, before: str, after: str
+) -> None:
+    redactor = Redactor([secret])
+    value = {"deep": [before + secret + after]}
+
+    for ascii_only in (True, False):
+        assert redactor.occurs_in(json.dumps(value, ensure_ascii=ascii_only))
+
+
+def test_json_without_a_secret_is_left_alone() -> None:
+    assert not Redactor([SECRET]).occurs_in(json.dumps({"a": "pass word"}))
+
+
 @pytest.fixture
 def _logs_as_before() -> Iterator[None]:
     """Undoes a configuration of logs."""
