@@ -1,11 +1,13 @@
 """Real workers look after targets and tell when their health changes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from doubles.loopback import LoopbackServer, Request, Response
+from doubles.tls import certificate, tls_server
 from integration.worker.harness import EventLog, Records, StartWorker, eventually
 from opsagent_queue import Task, TaskQueue
 
@@ -30,6 +32,13 @@ def target() -> Target:
 @pytest.fixture
 def target_url(target: Target) -> Iterator[str]:
     with LoopbackServer(target.respond) as server:
+        yield server.url
+
+
+@pytest.fixture
+def certified_url(tmp_path: Path) -> Iterator[str]:
+    """A server whose certificate nobody trusts."""
+    with tls_server(certificate(tmp_path, valid_days=5)) as server:
         yield server.url
 
 
@@ -109,6 +118,7 @@ async def test_every_kind_of_target_is_checked_by_name_and_shows_no_password(
     target: Target,
     target_url: str,
     redis_url: str,
+    certified_url: str,
 ) -> None:
     await client.acl_setuser(
         "watcher", enabled=True, passwords=["+a-secret-word"], categories=["+@connection"]
@@ -120,6 +130,8 @@ async def test_every_kind_of_target_is_checked_by_name_and_shows_no_password(
         "cache": f"redis://watcher:a-secret-word@{address}",
         "locked": f"redis://watcher:wrong@{address}",
         "port": f"tcp://127.0.0.1:{port}",
+        "mail": certified_url.replace("https", "tls"),
+        "shop": certified_url,
     }
     worker = await start_worker(
         MONITOR_SERVICE_URLS=",".join(f"{name}={url}" for name, url in services.items()),
@@ -138,9 +150,14 @@ async def test_every_kind_of_target_is_checked_by_name_and_shows_no_password(
         "cache": ("healthy", "redis"),
         "locked": ("degraded", "redis"),
         "port": ("healthy", "tcp"),
+        "mail": ("unhealthy", "certificate"),
+        "shop": ("unhealthy", "http"),
         "orchestrator": ("degraded", "orchestrator"),
         "redis": ("healthy", "redis"),
     }
+    for certified in (results["mail"], results["shop"]):
+        assert certified["checks"][-1]["certificate_days"] == 5
+        assert "self-signed certificate" in certified["checks"][-1]["detail"]
     assert "a-secret-word" not in str(results)
     assert "a-secret-word" not in "".join(worker.output)
 

@@ -35,6 +35,7 @@ def test_the_scheme_says_how_and_has_a_usual_port(
         ("example.com/health", "only http, https, tcp"),
         ("http:///health", "with a host"),
         ("tcp://db.example.com", "needs a port"),
+        ("http://example.com:0/", "needs a port"),
         ("http://user:word@example.com/", "must not contain a user or password"),
         ("redis://:word@example.com/", "MONITOR_SERVICE_URLS"),
         ("http://[::1/", "no URL to check"),

@@ -65,12 +65,14 @@ class HealthChecker:
         return HealthReport(target=target.shown, checks=checks)
 
     async def _check_tls(self, target: Target, wanted: Expectations) -> Check:
+        trusted = await asyncio.to_thread(self.authorities)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(wanted.timeout):
-                der = await handshake(target.host, target.port, context=self.authorities())
+                der = await handshake(target.host, target.port, context=trusted)
         except ssl.SSLCertVerificationError as error:
-            days = await unverified_days(target.host, target.port, patience=wanted.timeout)
+            patience = wanted.timeout - (time.perf_counter() - started)
+            days = await unverified_days(target.host, target.port, patience=patience)
             reason = error.verify_message.rstrip(".")
             return judge_certificate(days, refused=reason, warn_days=wanted.warn_days)
         except TimeoutError:

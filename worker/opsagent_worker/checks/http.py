@@ -49,6 +49,7 @@ async def check_http(
     """
     kind: CheckKind = "orchestrator" if orchestrator else "http"
     reads = orchestrator or wanted.body is not None
+    started = time.perf_counter()
     try:
         async with asyncio.timeout(wanted.timeout):
             answer = await _get(client, target.url, wanted, reads=reads)
@@ -61,7 +62,8 @@ async def check_http(
         refused = verification_error(error)
         if refused is None or target.scheme != "https":
             return (unreached,)
-        days = await unverified_days(target.host, target.port, patience=wanted.timeout)
+        patience = wanted.timeout - (time.perf_counter() - started)
+        days = await unverified_days(target.host, target.port, patience=patience)
         reason = refused.verify_message.rstrip(".")
         return unreached, judge_certificate(days, refused=reason, warn_days=wanted.warn_days)
     checks = [_judge(kind, answer, wanted)]
@@ -75,7 +77,11 @@ async def _get(
 ) -> _Answer:
     started = time.perf_counter()
     async with client.stream(
-        "GET", url, follow_redirects=wanted.follow_redirects, extensions=UNGUARDED
+        "GET",
+        url,
+        follow_redirects=wanted.follow_redirects,
+        timeout=wanted.timeout,
+        extensions=UNGUARDED,
     ) as response:
         latency_ms = round((time.perf_counter() - started) * 1000, 1)
         stream = response.extensions.get("network_stream")

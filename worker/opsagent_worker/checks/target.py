@@ -50,7 +50,7 @@ def read_target(url: str, *, with_credentials: bool = False) -> Target:
         )
     port = port if port is not None else _DEFAULT_PORTS.get(scheme)
     if not port:
-        raise ValueError("a tcp URL to check needs a port, such as tcp://db.example.com:5432")
+        raise ValueError("a URL to check needs a port here, such as tcp://db.example.com:5432")
     at = parts.netloc.rpartition("@")[2]
     return Target(
         scheme=scheme, host=host, port=port, url=url, shown=f"{scheme}://{at}{parts.path}"
