@@ -11,8 +11,10 @@ from opsagent_queue import EventType
 from opsagent_worker import PermanentError, TaskContext, task
 
 
-class Pause(BaseModel):
+class Block(BaseModel):
     seconds: float
+    path: Path
+    """Made when it begins; where it exists already, nothing is blocked."""
 
 
 class Door(BaseModel):
@@ -26,9 +28,11 @@ async def _opened(door: Door) -> None:
 
 
 @task("block")
-async def block(payload: Pause) -> None:
-    """Blocks the event loop: what no async handler should do."""
-    time.sleep(payload.seconds)  # noqa: ASYNC251 - see above
+async def block(payload: Block) -> None:
+    """Blocks the event loop, once: what no async handler should do."""
+    if not payload.path.exists():
+        payload.path.touch()
+        time.sleep(payload.seconds)  # noqa: ASYNC251
 
 
 @task("wait")
