@@ -69,7 +69,7 @@ async def test_an_alert_reaches_every_channel_and_is_published(
     ended = await records.finished(task)
 
     assert statuses(ended) == {"slack": "sent", "pagerduty": "sent", "webhook": "sent"}
-    assert slack.messages[0]["text"] == "*CRITICAL* disk · web-1"
+    assert slack.messages[0]["text"] == "*CRITICAL* disk · web-1\nusage &gt; 90 %"
     assert pagerduty.events[0]["payload"]["severity"] == "critical"
     (request,) = receiver.requests
     assert request.json()["task_id"] == task.task_id

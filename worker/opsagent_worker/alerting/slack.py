@@ -19,6 +19,9 @@ from opsagent_worker.outbound import call, refusal
 _WHAT: Final = "the Slack webhook"
 
 # Characters.
+_LONGEST_MESSAGE: Final = 4000
+"""Ours: Slack cuts a text at 40,000, and nobody reads a tenth of that in an alert."""
+
 _LONGEST_SECTION: Final = 3000
 _LONGEST_FIELD: Final = 2000
 _LONGEST_TITLE: Final = 100
@@ -85,19 +88,13 @@ def slack_refusal(response: httpx.Response) -> TaskError:
 
 
 def slack_message(notification: Notification) -> dict[str, Any]:
-    """The body: a headline, and below it the message and its details beside a bar in the severity's colour."""
-    blocks: list[dict[str, Any]] = [
-        {"type": "section", "text": _mrkdwn(notification.message, _LONGEST_SECTION)}
-    ]
-    fields = [
-        _field(name, value) for name, value in list(notification.details.items())[:_MOST_FIELDS]
-    ]
-    if fields:
-        blocks.append({"type": "section", "fields": fields})
+    """The body: a headline and the message, and below them the details beside a bar in the severity's colour."""
+    fields = [_field(*detail) for detail in list(notification.details.items())[:_MOST_FIELDS]]
     about = f"task {notification.task_id} · key {notification.dedup_key}"
+    blocks: list[dict[str, Any]] = [{"type": "section", "fields": fields}] if fields else []
     blocks.append({"type": "context", "elements": [_mrkdwn(about, _LONGEST_SECTION)]})
     return {
-        "text": _headline(notification),
+        "text": f"{_headline(notification)}\n{escape(notification.message, _LONGEST_MESSAGE)}",
         "attachments": [{"color": _colour(notification), "blocks": blocks}],
     }
 
