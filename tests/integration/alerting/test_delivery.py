@@ -1,58 +1,20 @@
 """Who sends when several want to say the same, on a real Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import pytest
 import structlog
 from redis.asyncio import Redis
 
+from doubles.channel import FakeChannel
 from fixtures.redis import RedisServer
 from integration.worker.harness import eventually
 from opsagent_queue import Notes, TaskQueue, connect
-from opsagent_worker.alerting.channel import ChannelName
 from opsagent_worker.alerting.delivery import Deduplicated, Delivery, NotSent, Sent
 from opsagent_worker.alerting.notification import Action, Notification, Severity
-from opsagent_worker.errors import RetryableError, TaskError
+from opsagent_worker.errors import RetryableError
 
 pytestmark = pytest.mark.integration
-
-
-@dataclass
-class FakeChannel:
-    """Takes what it is given, when it is let to, or fails with `error`."""
-
-    sent: list[Notification] = field(default_factory=list)
-    error: TaskError | None = None
-    wait: float = 0.0
-    started: asyncio.Event = field(default_factory=asyncio.Event)
-    may_end: asyncio.Event = field(default_factory=asyncio.Event)
-    name: ChannelName = "slack"
-
-    def __post_init__(self) -> None:
-        self.may_end.set()
-
-    def reserve(self) -> float:
-        return self.wait
-
-    async def send(self, notification: Notification) -> None:
-        self.started.set()
-        await self.may_end.wait()
-        if self.error is not None:
-            raise self.error
-        self.sent.append(notification)
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    async with connect(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def notes(client: Redis) -> Notes:
-    return TaskQueue(client, worker="prod/ops-agent").notes()
 
 
 @pytest.fixture
