@@ -305,6 +305,34 @@ async def test_a_retry_leaves_alone_what_was_promoted_since(
     assert vercel.switches == [("rollback", before), ("promote", current)]
 
 
+async def test_a_retry_leaves_alone_what_was_at_least_tried_since(
+    vercel: VercelDouble, worker: Worker
+) -> None:
+    _, before, current = production(vercel, 3)
+    task = rollback()
+    await worker.attempt(task)
+    vercel.switch_by_hand("promote", current)
+    vercel.finish_switch(status="failed")
+
+    with pytest.raises(PermanentError, match=f"something else since: a promote to {current}"):
+        await worker.attempt(task)
+
+    assert vercel.switches == [("rollback", before)]
+
+
+async def test_two_rollbacks_sent_at_once_go_back_by_one(
+    vercel: VercelDouble, worker: Worker
+) -> None:
+    _, before, _ = production(vercel, 3)
+    tasks = [rollback(), rollback()]
+    await worker.attempt(tasks[0])
+
+    with pytest.raises(PermanentError, match=f"something else since: a rollback to {before}"):
+        await worker.attempt(tasks[1])
+
+    assert vercel.production() == before
+
+
 async def test_with_nothing_before_it_production_stays(
     vercel: VercelDouble, worker: Worker
 ) -> None:

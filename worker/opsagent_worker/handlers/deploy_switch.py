@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, cast
 
-from opsagent_queue import EventType
+from opsagent_queue import EventType, parse_time
 from opsagent_worker.errors import PermanentError, RetryableError
 from opsagent_worker.handlers.context import TaskContext
 from opsagent_worker.handlers.deploy_payload import DeployPayload
@@ -113,6 +113,10 @@ class Switch:
         """The deployment that was named, or the newest of those Vercel can roll back to that is older than the current."""
         if payload.deployment is not None:
             return await self._target(context, project, payload.deployment)
+        last, asked_at = project.last_alias_request, parse_time(context.task.created_at)
+        if last and asked_at and last.requested_at > asked_at.timestamp() * 1000:
+            # Whoever sent the task meant what was in production then. Two of them at once go back by one, not by two.
+            raise _superseded(project, last)
         current = project.production
         if current is None:
             raise PermanentError(f"project {project.name!r} has nothing in production to roll back")
