@@ -39,7 +39,9 @@ _INTERRUPT_AGAIN_SECONDS: Final = 5.0
 
 
 class Reports(Protocol):
-    """Takes outcomes: the `Reporter`, or what a test has in its place."""
+    """Takes outcomes and events: the `Reporter`, or what a test has in its place."""
+
+    def post(self, event: Event) -> None: ...
 
     def report(self, running: RunningTask, outcome: Outcome, *, seconds: float) -> None: ...
 

@@ -105,7 +105,7 @@ def test_everything_that_is_wrong_is_listed_at_once(modules: Modules, tmp_path: 
         "module 'quits_d3' cannot be imported: SystemExit: 3",
         "module 'empty_d3' has no function that is decorated with @task",
         "module 'unclear_d3': unclear_d3.x has a parameter 'payload' that is not annotated",
-        "module 'absent_d3' cannot be imported: No module named 'absent_d3'. Modules are found in",
+        "module 'absent_d3' cannot be imported: No module named 'absent_d3'. Modules are found on",
         "entry point 'shop' (shop_d3.tasks:resize) cannot be imported: No module named 'shop_d3'",
     ]
     assert len(found.problems) == len(expected)
