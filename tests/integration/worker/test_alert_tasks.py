@@ -2,11 +2,12 @@
 
 import hashlib
 import hmac
+import signal
 from collections.abc import Iterator
 
 import pytest
 
-from doubles.loopback import LoopbackServer, Request, Response
+from doubles.loopback import Gate, LoopbackServer, Request, Response
 from doubles.pagerduty import PagerDutyDouble
 from doubles.slack import SlackDouble
 from integration.worker.harness import EventLog, Records, StartWorker, eventually
@@ -197,6 +198,30 @@ async def test_what_no_channel_takes_fails_at_once_and_may_be_sent_again_later(
     assert (failed.status, failed.retry_count) == ("failed", 0)
     assert "create a new webhook" in str(failed.error)
     assert statuses(await records.finished(taken)) == {"slack": "sent"}
+
+
+async def test_an_alert_whose_worker_dies_while_sending_is_sent_by_the_next(
+    queue: TaskQueue, records: Records, gate: Gate, start_worker: StartWorker
+) -> None:
+    def respond(_request: Request) -> Response:
+        gate.pass_through()
+        return Response(204, "")
+
+    with LoopbackServer(respond) as receiver:
+        environment = {"ALERT_WEBHOOK_URL": receiver.url, "OPSAGENT_LEASE": "500ms"}
+        dying = await start_worker(**environment).started()
+        task = alert(channels=["webhook"])
+        await queue.enqueue(task)
+        await eventually(lambda: gate.arrived == 1, what="the request has arrived")
+        dying.signal(signal.SIGKILL)
+        await start_worker(**environment).started()
+        await eventually(lambda: gate.arrived == 2, what="the next worker sends")
+        gate.open()
+
+        ended = await records.finished(task)
+
+    assert (ended.status, ended.retry_count) == ("completed", 0)
+    assert statuses(ended) == {"webhook": "sent"}
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,38 @@ async def test_failures_after_a_deployment_lead_to_a_proposal_and_an_alert(
     assert event.payload["recommended"] == "restore web"
 
 
+async def test_a_rollback_is_proposed_and_not_made(
+    queue: TaskQueue,
+    records: Records,
+    events: EventLog,
+    vercel: VercelDouble,
+    start_worker: StartWorker,
+) -> None:
+    live = vercel.add_deployment(project="web", target="production")
+    await start_worker().started()
+    failing = [
+        Task.new(type="monitor", payload={"service": "nobody"}, assigned_to="ops") for _ in range(3)
+    ]
+    for failed in failing:
+        await queue.enqueue(failed)
+    await records.ended(*(failed.task_id for failed in failing))
+    task = investigate(issue="web is down")
+    await queue.enqueue(task)
+
+    result = (await records.finished(task)).metadata["result"]
+
+    assert result["decide"]["action"]["parameters"] == {"project": "web", "deployment_id": live}
+    assert result["act"]["done"] == ["published health.degraded", "proposed a rollback"]
+    assert vercel.created == []
+    await eventually(
+        lambda: "alert.triggered" in events.types(task.task_id), what="the proposal is published"
+    )
+    proposal = events.one("alert.triggered", task_id=task.task_id)
+    assert proposal.priority == "critical"
+    assert proposal.payload["alert_type"] == "rollback_proposed"
+    assert proposal.payload["deployment_id"] == live
+
+
 async def test_what_cannot_be_seen_is_told_and_fails_nothing(
     queue: TaskQueue, records: Records, start_worker: StartWorker
 ) -> None:
