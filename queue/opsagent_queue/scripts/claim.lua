@@ -54,6 +54,10 @@ end
 
 if redis.call('HGET', GATE, 'paused') == '1' then return {1, next_due_ms(), 0, {}} end
 
+-- Nothing new is begun while Redis is out of memory. It judges a script by its first write: this one,
+-- which changes nothing, needs some.
+redis.call('SETNX', FENCE, 0)
+
 begin_index(agents)
 sort_in(promote_due(100), agents)
 sort_in(hints, agents)
@@ -106,11 +110,11 @@ local function take(ids, kinds)
     by_kind[kind] = by_kind[kind] or {}
     table.insert(by_kind[kind], id)
     if score then
-      local record = read_for_start(id, now)
-      if not record then
-        orphans[#orphans + 1], orphans[#orphans + 2] = score, id
-      elseif claims[index] then
+      local record = not claims[index] and read_for_start(id, now)
+      if claims[index] then
         busy[#busy + 1] = id
+      elseif not record then
+        orphans[#orphans + 1], orphans[#orphans + 2] = score, id
       elseif not ours(record, agents) then
         foreign[#foreign + 1], foreign[#foreign + 2] = score, id
       elseif record.final then

@@ -38,14 +38,16 @@ async def run_out_of_memory(bench: Bench) -> None:
 
 
 async def test_without_memory_nothing_new_is_begun(full: Bench) -> None:
+    due, *_ = [claim.lease for claim in (await full.claim(2)).claims]
+    await full.retry(due)
     await run_out_of_memory(full)
     with pytest.raises(QueueRefusedError, match="maxmemory is reached"):
         await full.queue.enqueue(full.task())
     with pytest.raises(QueueRefusedError, match="maxmemory is reached"):
         await full.claim()
-    assert len(await full.waiting()) == 6
+    assert len(await full.waiting()) == 4
     await full.client.config_set("maxmemory", "0")
-    assert len((await full.claim(6)).claims) == 6
+    assert len((await full.claim(6)).claims) == 5
 
 
 async def test_without_memory_what_runs_goes_on_and_ends(full: Bench) -> None:
