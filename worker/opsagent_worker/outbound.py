@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, assert_never
@@ -199,5 +200,5 @@ def _detail(response: httpx.Response) -> str:
                 return message
     except ValueError:
         pass
-    text = " ".join(response.text.split())
-    return text if len(text) <= _LONGEST_DETAIL else f"{text[:_LONGEST_DETAIL]}…"
+    # Between two words: half a token would be a secret that nobody recognizes any more.
+    return textwrap.shorten(response.text, _LONGEST_DETAIL, placeholder=" …")

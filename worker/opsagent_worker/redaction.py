@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,16 +14,32 @@ MASK: Final = "[redacted]"
 # A shorter value is no secret worth the name, and masking it would blank out ordinary words.
 _SHORTEST_SECRET: Final = 4
 
+# Secrets that nobody told us about, by where they stand: in an Authorization header, in a URL in front of its host. A token
+# has a digit, which tells it from the words of "basic authentication is required".
+_AUTHORIZATION: Final = re.compile(
+    r"\b(bearer|basic)(\s+)(?=[^\s\d]*\d)[\w.~+/=-]{8,}", re.IGNORECASE | re.ASCII
+)
+_URL_PASSWORD: Final = re.compile(r"""(://[^\s/:@"'\\]*:)[^\s/?#@"'\\]+(?=@)""")
+_SIGNS_OF_EITHER: Final = ("://", "earer", "EARER", "asic", "ASIC")
+
 
 class Redactor:
-    """Replaces each known secret, plain or percent-encoded, wherever it occurs in a text."""
+    """Replaces each known secret, plain or percent-encoded or escaped as in JSON or Python, wherever it occurs in a text.
+
+    What stands where secrets stand (`Bearer …`, `Basic …`, the password of a URL) goes, too.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         spellings = {
             spelling
             for secret in secrets
             if len(secret) >= _SHORTEST_SECRET
-            for spelling in (secret, quote(secret, safe=""))
+            for spelling in (
+                secret,
+                quote(secret, safe=""),
+                repr(secret)[1:-1],
+                *_json_forms(secret),
+            )
         }
         # Longest first: a secret that contains another one is masked whole.
         self._secrets = sorted(spellings, key=len, reverse=True)
@@ -32,6 +49,9 @@ class Redactor:
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, MASK)
+        if any(sign in text for sign in _SIGNS_OF_EITHER):
+            text = _AUTHORIZATION.sub(rf"\1\2{MASK}", text)
+            text = _URL_PASSWORD.sub(rf"\1{MASK}", text)
         return text
 
     def value(self, value: Any) -> Any:
@@ -56,9 +76,14 @@ class Redactor:
         tenth of walking through the values. What it finds must be redacted by `value`, before it is encoded: a
         replacement inside JSON text would break it, were a secret `true` or `1234`.
         """
-        for form in self._in_json:  # noqa: SIM110 - any() with a generator takes twice as long, and this is the hot path
+        for form in (
+            self._in_json
+        ):  # not any(): with a generator it takes twice as long, and this is the hot path
             if form in encoded:
                 return True
+        for sign in _SIGNS_OF_EITHER:
+            if sign in encoded:
+                return bool(_AUTHORIZATION.search(encoded) or _URL_PASSWORD.search(encoded))
         return False
 
 

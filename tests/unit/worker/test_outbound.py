@@ -106,6 +106,16 @@ def test_a_long_page_of_an_error_is_cut() -> None:
     assert len(str(refusal(answer(500, text="x" * 100_000), what="it"))) < 400
 
 
+@given(st.integers(min_value=0, max_value=400))
+def test_no_half_of_a_token_remains_of_a_text_that_is_cut(position: int) -> None:
+    token = "t0k3n" * 8
+    text = ("word " * 100)[:position].rstrip() + f" {token} " + "more " * 100
+
+    told = str(refusal(answer(500, text=text), what="it"))
+
+    assert "t0k" not in told.replace(token, "")
+
+
 def breakers() -> CircuitBreakers:
     return CircuitBreakers(
         policy=BreakerPolicy(failures=2),

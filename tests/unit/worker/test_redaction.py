@@ -37,6 +37,49 @@ def test_values_are_redacted_at_any_depth_and_keep_their_shape() -> None:
     }
 
 
+@pytest.mark.parametrize("secret", ['quo"ted', "back\\slash", "new\nline", "ümlaut", "it's"])
+def test_a_secret_is_masked_in_texts_that_quote_it(secret: str) -> None:
+    redactor = Redactor([secret])
+
+    for quoted in (json.dumps(secret), json.dumps(secret, ensure_ascii=False), repr(secret)):
+        assert redactor.text(f"it said {quoted}")[9:-1] == MASK
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Authorization: Bearer abc123.def-456", f"Authorization: Bearer {MASK}"),
+        ("bearer  abcdefgh1", f"bearer  {MASK}"),
+        ("'Basic dXNlcjpwYXNzd29yZDE='", f"'Basic {MASK}'"),
+        ("postgres://app:hunter2@db:5432/x", f"postgres://app:{MASK}@db:5432/x"),
+        ("redis://:hunter2@queue", f"redis://:{MASK}@queue"),
+    ],
+)
+def test_what_stands_where_secrets_stand_is_masked(text: str, masked: str) -> None:
+    redactor = Redactor()
+
+    assert redactor.text(text) == masked
+    assert redactor.occurs_in(json.dumps(text))
+    assert redactor.text(masked) == masked
+    assert redactor.value({"nested": [text]}) == {"nested": [masked]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "basic authentication is required",
+        "the bearer of this message",
+        "https://example.com:8443/a@b",
+        "https://example.com:8443?to=a@b",
+        "https://user@example.com/path:with@signs",
+        "see http://a.example, mail b@c.example",
+    ],
+)
+def test_words_and_addresses_that_only_look_similar_stay(text: str) -> None:
+    assert Redactor().text(text) == text
+    assert not Redactor().occurs_in(json.dumps(text))
+
+
 def test_empty_and_tiny_secrets_mask_nothing() -> None:
     assert Redactor(["", "a"]).text("a banana") == "a banana"
 
