@@ -1,4 +1,4 @@
-"""Checks of what speaks no HTTP: ports, TLS and Redis."""
+"""Checks of what speaks no HTTP."""
 
 import socket
 from collections.abc import Iterator
@@ -6,10 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from redis import Redis
 
 from doubles.tls import certificate, tls_server, trust
-from fixtures.redis import RedisServer
 from opsagent_worker.checks.checker import HealthChecker
 from opsagent_worker.checks.expectations import Expectations
 from opsagent_worker.checks.result import HealthReport
@@ -74,36 +72,6 @@ async def test_a_closed_port_is_no_tls_port(closed_port: int) -> None:
     report = await check(f"tls://127.0.0.1:{closed_port}")
 
     assert report.status == "unhealthy"
-
-
-@pytest.mark.integration
-async def test_a_redis_that_answers_is_healthy(redis_url: str) -> None:
-    report = await check(redis_url)
-
-    assert (report.status, report.checks[0].kind, report.detail) == ("healthy", "redis", "answers")
-
-
-@pytest.mark.integration
-async def test_a_redis_that_refuses_us_is_there_and_worth_a_look(redis_server: RedisServer) -> None:
-    with Redis("127.0.0.1", redis_server.port) as client:
-        client.config_set("requirepass", "a-secret-word")
-
-        report = await check(redis_server.url)
-
-        client.config_set("requirepass", "")
-    assert report.status == "degraded"
-    assert "Authentication required" in report.detail
-
-
-@pytest.mark.integration
-async def test_a_redis_that_is_away_is_not_healthy(redis_server: RedisServer) -> None:
-    redis_server.stop()
-
-    report = await check(redis_server.url)
-
-    redis_server.start()
-    assert report.status == "unhealthy"
-    assert "Redis is not available" in report.detail
 
 
 async def test_a_password_is_in_no_result(closed_port: int) -> None:
