@@ -9,6 +9,7 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +36,9 @@ _BUILTINS: Final = "WORKER_BUILTINS"
 _HANDLERS: Final = "WORKER_HANDLERS"
 _ROUTING_KEY_LENGTH: Final = 32
 _HTTP_URL_HINT: Final = "must start with http:// or https:// and name a host"
+
+# A shorter path of a URL, such as the /1 of a Sentry DSN, is no secret.
+_SHORTEST_SECRET_PATH: Final = 12
 
 BUILTINS: Final = (TaskType.DEPLOY, TaskType.MONITOR, TaskType.ALERT, TaskType.INVESTIGATE)
 """Types of tasks that a handler comes with the worker for."""
@@ -373,7 +377,15 @@ class Settings(BaseModel):
         """Knows every secret of these settings, the passwords inside URLs included."""
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
         urls = (self.redis_url.get_secret_value(), *self.service_urls.values())
-        return Redactor([*secrets, *(secret for url in urls for secret in passwords(url))])
+        # What makes a webhook's URL a secret is its path, and a request line shows the path alone.
+        paths = (urlsplit(secret).path for secret in secrets if secret.startswith("http"))
+        return Redactor(
+            [
+                *secrets,
+                *(secret for url in urls for secret in passwords(url)),
+                *(path for path in paths if len(path) >= _SHORTEST_SECRET_PATH),
+            ]
+        )
 
 
 def handler_modules(environment: Mapping[str, str]) -> Sequence[str]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
@@ -65,6 +66,7 @@ async def indiscreet(context: TaskContext) -> None:
             f"token {os.environ['VERCEL_TOKEN']}",
             f"hook {os.environ['SLACK_WEBHOOK_URL']}",
             f"redis {os.environ['REDIS_URL']}",
+            f"path {urlsplit(os.environ['SLACK_WEBHOOK_URL']).path}",
         ]
     )
     context.log.warning(told, detail=told, nested={told: [told]})

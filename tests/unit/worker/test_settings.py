@@ -167,6 +167,7 @@ def test_the_redactor_knows_every_secret_and_the_password_in_either_spelling() -
         "password p%40ss",
         "password p@ss",
         "to https://hooks.example/a-secret-path",
+        "POST /a-secret-path",
     ):
         assert redactor.text(text).endswith("[redacted]"), text
 
