@@ -4,9 +4,9 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 import structlog
 
@@ -30,12 +30,9 @@ from opsagent_worker.outcome import (
 )
 from opsagent_worker.redaction import Redactor
 from opsagent_worker.running import Interruption, RunningTask
+from opsagent_worker.time_limits import TimeLimits
 
 log = structlog.get_logger()
-
-# A handler that is interrupted may have something to undo. Only when it goes on for longer than this is it interrupted
-# again, in case the first time got lost (see cancellation.py).
-_INTERRUPT_AGAIN_SECONDS: Final = 5.0
 
 
 class Reports(Protocol):
@@ -73,6 +70,7 @@ class Runner:
     max_attempts: int
     version: str
     pod_name: str
+    limits: TimeLimits = field(default_factory=TimeLimits)
     progress: Callable[[RunningTask, float | None, str], None] = _to_nobody
     """Told how far each task is; see `TaskContext.progress`."""
 
@@ -122,12 +120,11 @@ class Runner:
             )
         self._announce(task, attempt=running.lease.attempt)
         timeout = self._timeout(handler)
-        # One timer; `asyncio.timeout` would cost as much as all else that happens to a short task.
-        limit = _Limit(running, timeout)
+        self.limits.start(running, timeout)
         try:
             return await handler.run(self._context(running, timeout))
         finally:
-            limit.cancel()
+            self.limits.stop(running)
 
     def _timeout(self, handler: TaskHandler) -> float:
         return self.task_timeout if handler.timeout is None else handler.timeout
@@ -202,20 +199,3 @@ class Runner:
                 return HandBack()
             case _:
                 assert_never(why)
-
-
-class _Limit:
-    """Interrupts a task when its time is over, and again while it goes on all the same."""
-
-    __slots__ = ("_running", "_timer")
-
-    def __init__(self, running: RunningTask, seconds: float) -> None:
-        self._running = running
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._over)
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _over(self) -> None:
-        self._running.interrupt(Interruption.TIMED_OUT)
-        self._timer = asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN_SECONDS, self._over)

@@ -37,6 +37,8 @@ class RunningTask:
     interruption: Interruption | None = None
     job: "asyncio.Task[None] | None" = field(default=None, init=False)
     """Runs the handler; None before and after."""
+    timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    """Goes off when the handler's time is over; see `TimeLimits`."""
     fields: TaskFields = field(init=False)
 
     def __post_init__(self) -> None:
