@@ -87,10 +87,10 @@ class Delivery:
                     case ["sending", by] if by == task_id:
                         await self.notes.put(name, mine, ttl_ms=_ms(_HOLD_SECONDS))
                         return None
-                    case ["sending", _]:
-                        await asyncio.sleep(_LOOK_SECONDS)
-                    case _:
+                    case [""]:
                         pass  # it has ended between the two looks
+                    case _:
+                        await asyncio.sleep(_LOOK_SECONDS)
         except QueueError as error:
             self.log.warning("alert is sent without a look for duplicates", reason=str(error))
         return None
