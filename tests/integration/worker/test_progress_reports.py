@@ -1,6 +1,9 @@
 """What handlers say about how far they are can be read while they run."""
 
+import time
+
 import pytest
+from redis.asyncio import Redis
 
 from integration.worker.harness import Door, Records, StartWorker, eventually
 from opsagent_queue import Progress, Task, TaskQueue
@@ -39,6 +42,28 @@ async def test_the_last_word_stands_beside_the_queue_until_the_task_ends(
         return not await queue.progress().read()
 
     await eventually(nothing_is_left, what="the progress of ended tasks is forgotten")
+
+
+async def test_much_talk_costs_redis_one_call_a_second(
+    client: Redis, queue: TaskQueue, records: Records, door: Door, start_awkward: StartWorker
+) -> None:
+    await start_awkward().started()
+    await client.config_resetstat()
+    began = time.monotonic()
+    tasks = [await enqueue(queue, "chatter", door) for _ in range(3)]
+
+    async def all_said() -> bool:
+        said = await queue.progress().read()
+        return [said[task.task_id].fraction for task in tasks if task.task_id in said] == [0.99] * 3
+
+    await eventually(all_said, what="every task has said its last word")
+    seconds = time.monotonic() - began
+
+    # No other script uses this command; 303 words were said.
+    calls = (await client.info("commandstats"))["cmdstat_hrandfield"]["calls"]
+    assert calls <= 2 + seconds
+    door.open()
+    await records.ended(*(task.task_id for task in tasks))
 
 
 async def test_a_worker_that_ends_takes_its_words_with_it(
