@@ -24,8 +24,8 @@ app = App(
 T = TypeVar("T")
 Crash = Literal["kill", "terminate", "outage"]
 
-IDLE_SECONDS = 6.0
-TRICKLE_SECONDS = 7.0
+IDLE_SECONDS = 5.0
+TRICKLE_SECONDS = 6.0
 SEED = 20251022
 """Crashes come at random moments, the same ones in each run."""
 
@@ -37,7 +37,8 @@ def worker(*names: str, rounds: int = 3) -> None:
     Parameters
     ----------
     names
-        Which workers to compare: opsagent, celery, taskiq, arq, dramatiq, streaq, ardiq. All by default.
+        Which workers to compare: opsagent, celery, taskiq, taskiq_list, arq, dramatiq, streaq, ardiq.
+        All by default.
     rounds
         How often each is measured; they take turns.
     """

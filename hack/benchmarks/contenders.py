@@ -133,6 +133,16 @@ ALL: Final = (
         ),
     ),
     Contender(
+        name="taskiq_list",
+        label="taskiq, list",
+        tasks=10_000,
+        setup="the same with the list broker, which loses what it runs when it dies, and no results",
+        arguments=(
+            *("-m", "taskiq", "worker", "with_taskiq_list:broker"),
+            *("--workers=1", f"--max-async-tasks={CONCURRENCY}", "--log-level=INFO"),
+        ),
+    ),
+    Contender(
         name="arq",
         label="arq",
         tasks=8_000,
@@ -142,7 +152,7 @@ ALL: Final = (
     Contender(
         name="dramatiq",
         label="Dramatiq",
-        tasks=8_000,
+        tasks=10_000,
         setup="one process, 32 threads, no results",
         arguments=(
             *("-m", "dramatiq", "with_dramatiq"),

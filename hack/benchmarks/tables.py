@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from rich.table import Table
 
-from benchmarks.contenders import ALL
+from benchmarks.contenders import ALL, OURS
 from benchmarks.crashes import Kills, Outages, Terminations
 from benchmarks.memory import Memory
 from benchmarks.queue_moves import Move
@@ -31,7 +31,7 @@ class Grid:
     def rich(self) -> Table:
         table = Table(*self.columns)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(cell.replace("**", "") for cell in row))
         return table
 
     def markdown(self) -> str:
@@ -60,6 +60,7 @@ def throughput(found: Sequence[ThroughputRound]) -> Grid:
             "worker",
             "tasks/s",
             "lowest to highest",
+            "ours ÷ its",
             "with the start",
             "CPU µs/task",
             "Redis CPU µs/task",
@@ -70,6 +71,7 @@ def throughput(found: Sequence[ThroughputRound]) -> Grid:
         ]
     )
     rounds = _by_contender(found, lambda one: one.contender)
+    ours = median([one.per_second for one in rounds[OURS]]) if OURS in rounds else None
     for name in sorted(rounds, key=lambda name: -median([one.per_second for one in rounds[name]])):
         each = rounds[name]
         rates = [one.per_second for one in each]
@@ -77,6 +79,7 @@ def throughput(found: Sequence[ThroughputRound]) -> Grid:
             label(name),
             f"**{median(rates):,.0f}**",
             f"{min(rates):,.0f} to {max(rates):,.0f}",
+            f"{ours / median(rates):.1f}" if ours else "",
             f"{median([one.per_second_overall for one in each]):,.0f}",
             f"{median([one.worker_cpu_us for one in each]):.0f}",
             f"{median([one.redis_cpu_us for one in each]):.0f}",

@@ -23,12 +23,13 @@ class Tally:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._pid = 0
+        self._lock = threading.Lock()  # some workers run tasks in threads
 
     def ran(self, sent: float = 0.0) -> None:
         """Count a task; `sent`, if not 0, is when its producer set about enqueueing it."""
-        if self._pid != os.getpid():
-            self._open()
-        with self._lock:  # some workers run tasks in threads
+        with self._lock:
+            if self._pid != os.getpid():
+                self._open()
             now = time.monotonic()
             count = self._values[_COUNT]
             if sent:
@@ -40,7 +41,6 @@ class Tally:
 
     def _open(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
         with (self._folder / f"{self._pid}.tally").open("w+b") as file:
             file.truncate(_BYTES)
             self._values = memoryview(mmap.mmap(file.fileno(), _BYTES)).cast("d")
