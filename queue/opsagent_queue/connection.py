@@ -159,7 +159,8 @@ def redis_errors() -> Iterator[None]:
         exceptions.TimeoutError,
         OSError,
     ) as error:
-        raise QueueUnavailableError(f"Redis is not available: {error}") from error
+        because = str(error) or "it did not answer in time"
+        raise QueueUnavailableError(f"Redis is not available: {because}") from error
     except exceptions.ResponseError as error:
         code = _code(error)
         if code in _PASSING:

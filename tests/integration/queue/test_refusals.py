@@ -109,6 +109,21 @@ async def test_a_frozen_redis_is_unavailable_and_goes_on_where_it_was(
     await client.aclose()
 
 
+async def test_a_note_holds_nobody_up_while_redis_is_frozen(
+    redis_server: RedisServer, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opsagent_queue.notes._SECONDS", 0.1)
+    notes = bench.queue.notes()
+    await notes.put("a", "1", ttl_ms=LONG_MS)
+    redis_server.freeze()
+    try:
+        with pytest.raises(QueueUnavailableError, match="did not answer in time"):
+            await notes.get("a")
+    finally:
+        redis_server.thaw()
+    assert await notes.get("a") == "1"
+
+
 async def test_a_redis_that_is_loading_is_unavailable_until_it_has(tmp_path: Path) -> None:
     slow = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
     server = RedisServer(tmp_path, *slow)
