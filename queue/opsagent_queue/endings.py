@@ -117,7 +117,7 @@ def complete_arguments(one: Finished, *, version: str) -> _Arguments | None:
     return (
         one.lease.task_id,
         one.lease.fence,
-        json.loads(kind) if kind.startswith('"') else "",
+        json.loads(kind) if "\\" in kind else kind[1:-1] if kind.startswith('"') else "",
         f"{one.seconds:.6f}",
         one.data,
         head,
@@ -165,7 +165,7 @@ def _with_result(metadata: str | None, result: Mapping[str, Any] | None) -> str 
     """The metadata with the result in it, or None if that needs a closer look."""
     if result is None or metadata is None:
         return metadata
-    fields = _take_apart(metadata)
+    fields = {} if metadata == "{}" else _take_apart(metadata)
     if fields is None:
         return None
     fields["result"] = to_json(dict(result))

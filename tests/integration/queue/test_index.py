@@ -250,6 +250,30 @@ async def test_an_id_queued_again_while_it_runs_waits_until_its_lease_ends(bench
     assert (await bench.claim(5)).claims == ()
 
 
+async def test_an_id_queued_again_that_somebody_takes_back_hides_no_new_one(bench: Bench) -> None:
+    """One left that was known, one came that is not: by numbers alone all is known."""
+    claim = await bench.claim_one()
+    await bench.produce(msgspec.structs.replace(claim.task, status="pending"))
+    assert (await bench.claim(5)).claims == ()
+    await bench.client.zrem(bench.queue.keys.tasks, claim.task.task_id)
+    task = bench.task()
+    await bench.produce(task)
+    assert ids(await drain(bench)) == [task.task_id]
+
+
+async def test_an_id_queued_again_whose_record_is_gone_is_not_parked_while_it_runs(
+    bench: Bench,
+) -> None:
+    claim = await bench.claim_one()
+    await bench.client.delete(bench.queue.keys.record(claim.task.task_id))
+    await bench.client.zadd(bench.queue.keys.tasks, {claim.task.task_id: 1})
+    assert (await bench.claim(5)).claims == ()
+    assert await bench.queue.counters() == {}
+    assert await bench.finish(claim.lease)
+    assert (await bench.claim(5)).claims == ()
+    assert await bench.queue.counters() == {"orphaned": 1}
+
+
 async def test_an_id_thought_to_run_whose_lease_is_gone_is_handed_out(bench: Bench) -> None:
     claim = await bench.claim_one()
     keys = bench.queue.keys

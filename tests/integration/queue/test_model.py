@@ -136,6 +136,8 @@ class QueueMachine(RuleBasedStateMachine):
         age = len(self.models)
         task = msgspec.structs.replace(
             self.bench.task(priority=priority, assigned_to=agent, type=kind),
+            # In no order of age, but the same in each run: equal scores are sorted by id.
+            task_id=f"task-{age * 7919 % 10007:05d}",
             created_at=self.bench.iso(1_700_000_000 + age),
         )
         self.models[task.task_id] = Model(task, age)

@@ -150,11 +150,11 @@ local function sort_in(ids, agents)
       end
     elseif score and not part then
       claims = claims or redis.call('HMGET', CLAIMS, unpack(ids))
-      local record = read_record(id)
-      if not record then
-        orphans[#orphans + 1], orphans[#orphans + 2] = score, id
-      elseif claims[index] then
+      local record = not claims[index] and read_record(id)
+      if claims[index] then
         taken[#taken + 1] = id
+      elseif not record then
+        orphans[#orphans + 1], orphans[#orphans + 2] = score, id
       elseif not ours(record, agents) then
         foreign[#foreign + 1], foreign[#foreign + 2] = score, id
       elseif record.final then
@@ -220,13 +220,20 @@ local function look_after_foreign(agents)
   return #moved
 end
 
--- One step of forgetting that ids are held whose lease is gone; returns how many.
+-- One step of forgetting held ids that left TASKS, or whose lease is gone; returns how many of these
+-- there were.
 local function look_after_held()
-  local ids, free = redis.call('SRANDMEMBER', HELD, REREAD), {}
+  local ids, left, free = redis.call('SRANDMEMBER', HELD, REREAD), {}, {}
   if #ids == 0 then return 0 end
+  local scores = scores_in(TASKS, ids)
   for index, claim in ipairs(redis.call('HMGET', CLAIMS, unpack(ids))) do
-    if not claim then free[#free + 1] = ids[index] end
+    if not scores[index] then
+      left[#left + 1] = ids[index]
+    elseif not claim then
+      free[#free + 1] = ids[index]
+    end
   end
+  with_all(left, 'SREM', HELD)
   with_all(free, 'SREM', HELD)
   return #free
 end
