@@ -87,6 +87,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue, self.keys = self.bench.queue, self.bench.queue.keys
         self.models: dict[str, Model] = {}
         self.paused = False
+        self.data: dict[Lease, str] = {}
         self.exact = True
         self.fence = 0
         self.handed_out = 0
@@ -172,6 +173,7 @@ class QueueMachine(RuleBasedStateMachine):
         ready = [m for m in waiting if m.ready and m.task.type not in without]
         self.check_choice([lease.task_id for lease in got], ready, count, more=result.more)
         self.handed_out += len(got)
+        self.data |= {claim.lease: claim.data for claim in result.claims}
         for lease in got:
             model = self.models[lease.task_id]
             assert (lease.owner, lease.attempt, lease.crashes) == (
@@ -224,9 +226,15 @@ class QueueMachine(RuleBasedStateMachine):
         if model:
             model.expired = False
 
-    @rule(lease=leases, status=st.sampled_from(["completed", "failed", "cancelled"]))
-    def finish(self, lease: Lease, status: str) -> None:
-        done = self.run(self.bench.finish(lease, status=status, error="e"))
+    @rule(
+        lease=leases,
+        status=st.sampled_from(["completed", "failed", "cancelled"]),
+        short=st.booleans(),
+    )
+    def finish(self, lease: Lease, status: str, short: bool) -> None:
+        """By the short cut or the careful way, as far as the status lets one choose."""
+        data = self.data[lease] if short else None
+        done = self.run(self.bench.finish(lease, status=status, error="e", data=data))
         model = self.holds(lease)
         if model is None:
             repeated = (lease.fence, "finish") in self.models[lease.task_id].settled
@@ -290,6 +298,15 @@ class QueueMachine(RuleBasedStateMachine):
         self.expected["rescued"] += requeued
         self.expected["poisoned"] += dead
         self.notice_set_aside()
+
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        if model := self.some(data, "dead"):
+            id_ = model.task.task_id
+            replayed = self.run(self.queue.replay([id_])).replayed
+            assert replayed == (frozenset() if model.wiped else {id_})
+            if not model.wiped:
+                model.place, model.attempt, model.crashes = "waiting", 1, 0
 
     # What the world does to them.
 

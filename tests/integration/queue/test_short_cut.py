@@ -208,3 +208,14 @@ async def test_a_batch_of_all_kinds_answers_for_each_in_order(bench: Bench) -> N
     assert taken == (True, False, True, True, True, True, False, True)
     assert (await bench.queue.counters())["late_finishes"] == 2
     assert (await bench.queue.snapshot()).in_flight == 1
+
+
+async def test_the_short_cut_is_open_while_redis_has_no_memory_left(bench: Bench) -> None:
+    claim = await bench.claim_one()
+    await bench.client.config_set("maxmemory", "1")
+    try:
+        assert await finish(bench, ended(claim, result={"text": "x" * 1000}))
+    finally:
+        await bench.client.config_set("maxmemory", "0")
+    assert (await bench.data(claim.task.task_id)).status == "completed"
+    assert await bench.queue.counters() == {}
