@@ -130,7 +130,7 @@ def kills(found: Kills) -> Grid:
     return _crash_table(
         found.verdict,
         [
-            ("`kill -9`", f"{found.kills}, in {found.drains} drains", ""),
+            ("`kill -9` · drains", f"{found.kills} · {found.drains}", ""),
             ("handlers interrupted", f"{found.interrupted}", ""),
             (
                 "rescued: from the kill to the handler's new beginning, median · longest",
@@ -139,7 +139,7 @@ def kills(found: Kills) -> Grid:
             ),
         ],
         failed="0",
-        again="only interrupted or unreported ones",
+        again="interrupted or unreported ones",
         burnt="0",
     )
 
@@ -148,7 +148,7 @@ def terminations(found: Terminations) -> Grid:
     return _crash_table(
         found.verdict,
         [
-            ("SIGTERM", f"{found.terminations}, in {found.drains} drains", ""),
+            ("SIGTERM · drains", f"{found.terminations} · {found.drains}", ""),
             (
                 "exit, median · longest",
                 f"{median(found.exit_seconds):.2f} s · {max(found.exit_seconds):.2f} s",
@@ -180,7 +180,7 @@ def outages(found: Outages) -> Grid:
             ),
         ],
         failed="0",
-        again="",
+        again="0",
         burnt="0",
     )
 

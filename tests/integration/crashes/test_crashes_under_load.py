@@ -23,9 +23,11 @@ def test_killed_workers_lose_no_task_and_burn_no_attempt() -> None:
     assert found.verdict.lost == []
     assert found.verdict.failed == []
     assert found.verdict.attempts_burnt == 0
-    assert found.verdict.executed_again >= found.interrupted
+    assert found.verdict.executed_again > 0
+    assert len(found.rescue_seconds) == found.interrupted, (
+        "not every interrupted handler began anew"
+    )
     # Promised is the lease and a second; a machine that is busy otherwise gets twice as much again.
-    assert len(found.rescue_seconds) == found.interrupted
     assert max(found.rescue_seconds) < 3 * (LEASE_SECONDS + 1)
 
 
