@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from opsagent_queue import Lease, Progress, QueueError, TaskQueue
+from opsagent_worker.metrics import Metrics
 from opsagent_worker.redaction import Redactor
 from opsagent_worker.running import RunningTask
 
@@ -32,10 +33,13 @@ class ProgressReporter:
     queue: TaskQueue
     pod_name: str
     redactor: Redactor
+    metrics: Metrics
     interval: float = _INTERVAL
     """Seconds between two writes."""
+    pause_after_failure: float = _PAUSE_AFTER_FAILURE
+    """Seconds until the next try when Redis has not answered."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _said: dict[RunningTask, Progress] = field(default_factory=dict, init=False)
+    _said: dict[RunningTask, tuple[float | None, str]] = field(default_factory=dict, init=False)
     _known: set[RunningTask] = field(default_factory=set, init=False)
     """Running tasks that have ever said something."""
     _ended: list[Lease] = field(default_factory=list, init=False)
@@ -44,16 +48,11 @@ class ProgressReporter:
 
     def report(self, running: RunningTask, fraction: float | None, message: str) -> None:
         """`fraction` from 0 to 1, or None. Never blocks; from any thread."""
-        progress = Progress(
-            fraction=None if fraction is None else round(fraction, 4),
-            message=self.redactor.text(str(message))[:_LONGEST_MESSAGE],
-            worker=self.pod_name,
-        )
         with self._lock:
             if running.job is None:
                 return  # a thread that outlived its attempt
             first = not self._said
-            self._said[running] = progress
+            self._said[running] = (fraction, message)
             self._known.add(running)
         if first:
             self._wake()
@@ -75,13 +74,14 @@ class ProgressReporter:
         loop = asyncio.get_running_loop()
         # The loop may end while a handler's thread still talks.
         self._wake = lambda: _unless_closed(loop, self._news.set)
+        self._news.set()  # for what was said before there was anybody to wake
         not_before = loop.time()
         while True:
             await self._news.wait()
             await asyncio.sleep(not_before - loop.time())
             self._news.clear()
             written = await self._write()
-            not_before = loop.time() + (self.interval if written else _PAUSE_AFTER_FAILURE)
+            not_before = loop.time() + (self.interval if written else self.pause_after_failure)
 
     async def last_words(self) -> None:
         """Writes what is left, if Redis takes it within a second."""
@@ -96,17 +96,27 @@ class ProgressReporter:
             ended, self._ended = self._ended, []
         try:
             await self.queue.progress().write(
-                [(running.lease, progress) for running, progress in said.items()], ended=ended
+                [(running.lease, self._progress(*words)) for running, words in said.items()],
+                ended=ended,
             )
         except QueueError as error:
+            self.metrics.redis_errors.labels("progress").inc()
             log.debug("progress not written", reason=str(error))
             with self._lock:
-                said = {one: word for one, word in said.items() if one in self._known}
+                said = {one: words for one, words in said.items() if one in self._known}
                 self._said = {**said, **self._said}
                 self._ended = [*ended, *self._ended]
             self._news.set()
             return False
         return True
+
+    def _progress(self, fraction: float | None, message: str) -> Progress:
+        return Progress(
+            fraction=None if fraction is None else round(fraction, 4),
+            # Redacted first: half a secret would not be recognized.
+            message=self.redactor.text(str(message))[:_LONGEST_MESSAGE],
+            worker=self.pod_name,
+        )
 
 
 def _unless_closed(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:

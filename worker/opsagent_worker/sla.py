@@ -210,6 +210,7 @@ class SlaWatch:
             try:
                 await self._publish_once(due)
             except QueueError as error:
+                self.metrics.redis_errors.labels("sla").inc()
                 log.debug("an SLA event waits for Redis", reason=str(error))
                 self._due.put_nowait(due)
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -143,7 +143,9 @@ class WorkerParts:
             pod_name=settings.pod_name,
             memory_ms=_milliseconds(settings.result_ttl),
         )
-        self.progress = ProgressReporter(queue=queue, pod_name=settings.pod_name, redactor=redactor)
+        self.progress = ProgressReporter(
+            queue=queue, pod_name=settings.pod_name, redactor=redactor, metrics=metrics
+        )
         self.consumer = Consumer(
             queue,
             Claiming(

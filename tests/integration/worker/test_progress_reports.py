@@ -1,12 +1,20 @@
 """What handlers say about how far they are can be read while they run."""
 
+import asyncio
+import math
 import time
 
 import pytest
 from redis.asyncio import Redis
 
+from fixtures.redis import RedisServer
 from integration.worker.harness import Door, Records, StartWorker, eventually
 from opsagent_queue import Progress, Task, TaskQueue
+from opsagent_worker.cancellation import cancel_until_done
+from opsagent_worker.metrics import Metrics
+from opsagent_worker.progress import ProgressReporter
+from opsagent_worker.redaction import Redactor
+from opsagent_worker.running import RunningTask
 
 pytestmark = pytest.mark.integration
 
@@ -81,3 +89,39 @@ async def test_a_worker_that_ends_takes_its_words_with_it(
 
     assert await queue.progress().read() == {}
     assert (await queue.snapshot()).pending == 1
+
+
+async def test_what_is_said_while_redis_is_away_is_written_when_it_is_back(
+    redis_server: RedisServer, queue: TaskQueue
+) -> None:
+    metrics = Metrics()
+    reporter = ProgressReporter(
+        queue=queue,
+        pod_name="pod-1",
+        redactor=Redactor(),
+        metrics=metrics,
+        pause_after_failure=0.02,
+    )
+    failures = ("opsagent_worker_redis_errors_total", {"operation": "progress"})
+    await queue.enqueue(Task.new(type="chatter", payload={}, assigned_to="ops"))
+    claimed = await queue.claim(
+        owner="pod-1", version="v1", count=1, lease_ms=60_000, token="a-token"
+    )
+    (claim,) = claimed.claims
+    running = RunningTask(claim, math.inf, None, "chatter")
+    running.job = asyncio.create_task(asyncio.sleep(3600))
+    reporting = asyncio.create_task(reporter.run())
+    redis_server.stop()
+    reporter.report(running, 0.5, "half of it")
+    await eventually(
+        lambda: metrics.registry.get_sample_value(*failures) is not None,
+        what="it has tried in vain",
+    )
+    redis_server.start()
+
+    async def written() -> bool:
+        return [word.message for word in (await queue.progress().read()).values()] == ["half of it"]
+
+    await eventually(written, what="the last word is written")
+    running.job.cancel()
+    await cancel_until_done([reporting])
