@@ -167,7 +167,7 @@ def redis_errors() -> Iterator[None]:
             raise QueueUnavailableError(f"Redis cannot serve now: {error}") from error
         advice = _ADVICE.get(code)
         because = f"{advice} ({error})" if advice else str(error)
-        raise QueueRefusedError(f"Redis refused: {because}") from error
+        raise QueueRefusedError(f"Redis refused: {because}", code=code) from error
     except exceptions.RedisError as error:
         raise QueueRefusedError(f"Redis: {error}") from error
 

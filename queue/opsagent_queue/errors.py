@@ -23,6 +23,11 @@ class QueueRefusedError(QueueError):
     Trying again is harmless, but somebody has to look; the message carries Redis' own reason.
     """
 
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        """The word by which Redis names the reason, such as NOPERM or OOM; empty where it has none."""
+
 
 class MalformedTaskError(QueueError):
     """A record's `data` is not a task in the orchestrator's wire format."""

@@ -136,7 +136,7 @@ class RedisConnection(ApiModel):
     """How to reach Redis. The URL holds a password and so comes from a Secret; it cannot be written here."""
 
     url_from: SecretKeySource
-    """The Secret with the URL: redis://…, or rediss://… for TLS."""
+    """The Secret with the URL: redis://…, rediss://… for TLS, or redis+sentinel://… (docs/redis.md)."""
 
     ca_from: SecretKeySource | None = None
     """The Secret with the CA certificates (PEM) that Redis' certificate is checked against. Default: the public CAs."""

@@ -18,7 +18,13 @@ from opsagent_operator.kube.errors import Forbidden
 from opsagent_operator.observe.cluster import Key
 from opsagent_operator.observe.redis_pools import Endpoint, Pool, RedisPools
 from opsagent_operator.observe.secrets import SecretCache
-from opsagent_queue import ConfigurationError, QueueError, Snapshot, TaskQueue
+from opsagent_queue import (
+    ConfigurationError,
+    QueueError,
+    QueueRefusedError,
+    Snapshot,
+    TaskQueue,
+)
 
 __all__ = ["Queues"]
 
@@ -174,12 +180,11 @@ async def _explain(
 ) -> Unreachable:
     """The reason and the advice for what went wrong; `url` says where the URL comes from."""
     cause = error.__cause__ if isinstance(error, QueueError) else error
+    code = error.code if isinstance(error, QueueRefusedError) else ""
     text = str(error)
     match cause:
-        case (
-            redis_errors.AuthenticationError()
-            | redis_errors.AuthorizationError()
-            | redis_errors.NoPermissionError()
+        case _ if code == "NOPERM" or isinstance(
+            cause, redis_errors.AuthenticationError | redis_errors.AuthorizationError
         ):
             return Unreachable(
                 reason="AuthenticationFailed",
@@ -207,7 +212,7 @@ async def _explain(
                 message=f"{text}; check that Redis runs and that {url} names the right host,"
                 " port and scheme",
             )
-        case _ if "WRONGTYPE" in text:
+        case _ if code == "WRONGTYPE":
             return await _wrong_type(queue, pool)
     return Unreachable(reason="Refused", message=f"{text}; look at Redis' own log")
 

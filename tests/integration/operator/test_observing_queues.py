@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from fixtures.redis import RedisServer
+from fixtures.sentinel import FailoverSetup
 from opsagent_operator.decide.observed import QueueState, Unreachable, Worker
 from opsagent_operator.kube.errors import Forbidden, NotFound
 from opsagent_operator.observe import convert
@@ -281,3 +282,46 @@ async def test_pools_that_nobody_uses_are_closed(observer: Observer) -> None:
     assert len(observer.pools) == 1
     await observer.pools.close_unused(seconds=0)
     assert len(observer.pools) == 0
+
+
+@pytest.fixture
+def failover(tmp_path: Path) -> Iterator[FailoverSetup]:
+    setup = FailoverSetup(tmp_path)
+    setup.start()
+    yield setup
+    setup.stop()
+
+
+async def test_a_queue_behind_sentinel_is_read_from_whoever_is_master(
+    failover: FailoverSetup,
+) -> None:
+    observer = Observer({"redis": {"REDIS_URL": failover.url()}})
+    async with connect(failover.url()) as client:
+        await TaskQueue(client, worker="shop/ops-agent").enqueue(
+            Task.new(type="monitor", payload={}, assigned_to="ops")
+        )
+        assert await client.wait(1, 5000) == 1
+    before = await observer.observe()
+    assert isinstance(before, QueueState)
+    failover.servers[0].kill()
+    reasons = set()
+    async with asyncio.timeout(30):
+        while isinstance(found := await observer.observe(), Unreachable):
+            reasons.add(found.reason)
+    assert found.pending == before.pending == 1
+    assert reasons <= {"ConnectionFailed"}
+    await observer.pools.close()
+
+
+async def test_a_right_that_a_script_misses_is_told_as_such(
+    observer: Observer, redis_url: str
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command(
+            *("ACL", "SETUSER", "known", "reset", "on", ">word", "~*", "&*", "+@all", "-zcard")
+        )
+    url = redis_url.replace("redis://", "redis://known:word@")
+    observer.secrets["redis"] = {"REDIS_URL": url}
+    reason, message = await observer.reason()
+    assert reason == "AuthenticationFailed"
+    assert "docs/redis.md lists what has to be granted" in message
