@@ -59,7 +59,7 @@ class HandlerDefinition:
                 return self._checked(await call(context))
             except TaskCancelledError:
                 # Called off from outside it would have been cancelled (HandlerThreads.run): the time was over.
-                raise TaskTimeoutError("stopped itself because its time was over") from None
+                raise TaskTimeoutError("took longer than it may") from None
 
         return TaskHandler(
             type=self.type, run=run, timeout=self.timeout, concurrency=self.concurrency
@@ -74,7 +74,11 @@ class HandlerDefinition:
             context, emit=_emit_from_thread(context.emit), is_cancelled=called_off.is_set
         )
         call = self.arguments.bind(self.function, inside)
-        return await threads.run(call, call_off=called_off.set)
+        result = await threads.run(call, call_off=called_off.set)
+        if not context.remaining():
+            # It may have stopped half-way because it saw that before the event loop did.
+            raise TaskCancelledError
+        return result
 
     def _checked(self, result: Any) -> Mapping[str, Any] | None:
         match result:
