@@ -82,13 +82,15 @@ class TaskQueue:
         token: str,
         hints: Sequence[str] = (),
         without: Collection[str] = (),
+        room: Mapping[str, int] | None = None,
     ) -> ClaimResult:
         """Take up to `count` waiting tasks, 256 at most, under leases of `lease_ms`.
 
         `owner` is the pod, `version` what it runs. `token` must be new for each claim and the same
         when that claim is sent again after an error: it then returns the batch already taken.
         `hints` are ids heard of by `task.created`; they are looked at first, 256 at most. `without`
-        names task types that are not to be handed out now. Due delayed tasks are promoted first.
+        names task types that are not to be handed out now, `room` how many of a type at most. Due delayed
+        tasks are promoted first.
 
         Order is priority, then `created_at`, exact as far as the index knows the waiting tasks; of
         every 16 tasks handed out one is the oldest whatever its priority. With `more` there are tasks that
@@ -99,6 +101,7 @@ class TaskQueue:
             raise ValueError("count and lease_ms must be at least 1")
         if "\n" in owner + version + token:
             raise ValueError("owner, version and token are single lines")
+        limits = {**(room or {}), **dict.fromkeys(without, 0)}
         reply = await self._scripts.run(
             "claim",
             owner,
@@ -108,8 +111,8 @@ class TaskQueue:
             token,
             len(hints[:AT_ONCE]),
             *hints[:AT_ONCE],
-            len(without),
-            *without,
+            len(limits),
+            *(part for pair in limits.items() for part in pair),
             *self.agents,
         )
         return ClaimResult(

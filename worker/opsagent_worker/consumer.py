@@ -5,7 +5,7 @@ import contextlib
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,7 +41,7 @@ class _Request:
     token: str
     count: int
     hints: tuple[str, ...]
-    without: tuple[str, ...]
+    room: Mapping[str, int]
     first_sent: float
 
 
@@ -186,14 +186,14 @@ class Consumer:
         count = min(room, (slots + 1) // 2)
         hints = tuple(self._hints)
         self._hints.clear()
-        return _Request(uuid.uuid4().hex, count, hints, self._full_types(), self._clock())
+        return _Request(uuid.uuid4().hex, count, hints, self._room(), self._clock())
 
-    def _full_types(self) -> tuple[str, ...]:
-        return tuple(
-            task_type
+    def _room(self) -> dict[str, int]:
+        """How many more tasks may run of each type that has a limit of its own."""
+        return {
+            task_type: max(0, limit - self._running_of_type[task_type])
             for task_type, limit in self._limits.items()
-            if self._running_of_type[task_type] >= limit
-        )
+        }
 
     async def _claim(self, request: _Request) -> ClaimResult:
         return await self._queue.claim(
@@ -203,7 +203,7 @@ class Consumer:
             lease_ms=round(self._claiming.lease * 1000),
             token=request.token,
             hints=request.hints,
-            without=request.without,
+            room=request.room,
         )
 
     async def _start(self, claims: Sequence[Claim], *, deadline: float) -> None:
@@ -214,15 +214,8 @@ class Consumer:
             await self._hand_back([claim.lease for claim in claims])
             return
         self._idle.clear()
-        surplus = []
         for claim in claims:
-            limit = self._limits.get(claim.task.type)
-            if limit is not None and self._running_of_type[claim.task.type] >= limit:
-                surplus.append(claim.lease)
-            else:
-                self._run(claim, deadline)
-        if surplus:
-            await self._hand_back(surplus)
+            self._run(claim, deadline)
 
     def _run(self, claim: Claim, deadline: float) -> None:
         task = claim.task

@@ -21,9 +21,10 @@ class TimeLimits:
 
     def start(self, running: RunningTask, seconds: float) -> None:
         """Interrupts `running` after `seconds`, unless `stop` is called before."""
+        loop = asyncio.get_running_loop()
         if not self._new:
-            asyncio.get_running_loop().call_soon(self._set_timers)
-        self._new.append((running, seconds))
+            loop.call_soon(self._set_timers)
+        self._new.append((running, loop.time() + seconds))
 
     def stop(self, running: RunningTask) -> None:
         """Its handler has ended: `running.job` is None from here on."""
@@ -35,9 +36,9 @@ class TimeLimits:
     def _set_timers(self) -> None:
         loop = asyncio.get_running_loop()
         new, self._new = self._new, []
-        for running, seconds in new:
+        for running, end in new:
             if running.job is not None:
-                running.timer = loop.call_later(seconds, self._over, running)
+                running.timer = loop.call_at(end, self._over, running)
 
     def _over(self, running: RunningTask) -> None:
         running.interrupt(Interruption.TIMED_OUT)

@@ -2,14 +2,14 @@
 -- Hand out waiting tasks under leases.
 --
 -- KEYS     the common vector (lib/keys.lua)
--- ARGV     owner, version, count, lease in ms, token, how many hints, id…, how many types not to hand
---          out, type…, agent…
+-- ARGV     owner, version, count, lease in ms, token, how many hints, id…, how many types have little
+--          room, type and how many of it to hand out at most (0: none)…, agent…
 --          hints: ids heard of, sorted into the index first; no agent: every task is ours
 -- returns  {paused 0|1, next due in ms or '', more 0|1, {{id, data, fence, attempt, crashes}…}}
 --          more: fewer were found than wanted, and there are ids that nobody has looked at yet
 -- cost     O(count · (record + log queue)), plus a look at 256 records at most while ids are unknown
 --
--- Order: band, then age, over all types but those not to hand out. Of every 16 tasks handed out one is
+-- Order: band, then age, over all types that have room. Of every 16 tasks handed out one is
 -- the oldest of all, so that none waits for ever behind more urgent ones.
 --
 -- Leaves the queue here: what is claimed; ids without a readable record (parked as orphaned); tasks
@@ -19,12 +19,11 @@
 
 local owner, version, wanted, lease_ms, token = ARGV[1], ARGV[2], tonumber(ARGV[3]),
   tonumber(ARGV[4]), ARGV[5]
-local hints, without, next_argument = {}, {}, 7 + tonumber(ARGV[6])
+local hints, room, next_argument = {}, {}, 7 + tonumber(ARGV[6])
 for index = 7, next_argument - 1 do hints[#hints + 1] = ARGV[index] end
-for index = next_argument + 1, next_argument + tonumber(ARGV[next_argument]) do
-  without[ARGV[index]] = true
-end
-local agents = agents_from(next_argument + 1 + tonumber(ARGV[next_argument]))
+local first_agent = next_argument + 1 + 2 * tonumber(ARGV[next_argument])
+for index = next_argument + 1, first_agent - 1, 2 do room[ARGV[index]] = tonumber(ARGV[index + 1]) end
+local agents = agents_from(first_agent)
 local batch = BATCH_PREFIX .. token
 local AGED = 16      -- of so many tasks handed out, one is the oldest
 local SPARE = 256    -- how many may turn out not to be ready before the call ends
@@ -66,7 +65,7 @@ if unknown_ones() > 0 then look_for_unknown(agents) end
 -- One type's ready tasks in order, read piece by piece.
 local streams = {}
 for _, kind in ipairs(ready_types()) do
-  if not without[kind] then streams[#streams + 1] = {kind = kind, read = 0, at = 1, piece = {}} end
+  if room[kind] ~= 0 then streams[#streams + 1] = {kind = kind, read = 0, at = 1, piece = {}} end
 end
 local PIECE = #streams > 1 and math.max(8, math.ceil(2 * wanted / #streams)) or wanted
 
@@ -83,11 +82,12 @@ end
 
 -- The next `number` ids in order, and the type of each.
 local function next_ones(number)
-  local ids, kinds = {}, {}
+  local ids, kinds, picked = {}, {}, {}
   while #ids < number do
     local best, best_id, best_place
     for _, stream in ipairs(streams) do
-      local id, place = head(stream)
+      local id, place
+      if (picked[stream.kind] or 0) ~= room[stream.kind] then id, place = head(stream) end
       if id and (not best or place < best_place or place == best_place and id < best_id) then
         best, best_id, best_place = stream, id, place
       end
@@ -95,6 +95,7 @@ local function next_ones(number)
     if not best then break end
     best.at = best.at + 2
     ids[#ids + 1], kinds[#kinds + 1] = best_id, best.kind
+    picked[best.kind] = (picked[best.kind] or 0) + 1
   end
   return ids, kinds
 end
@@ -119,10 +120,11 @@ local function take(ids, kinds)
         foreign[#foreign + 1], foreign[#foreign + 2] = score, id
       elseif record.final then
         ended[#ended + 1] = id
-      elseif without[record.type] then
+      elseif room[record.type] == 0 then
         again[#again + 1] = {id, record, score}
       else
         taken[#taken + 1] = {id = id, record = record, score = score}
+        if room[record.type] then room[record.type] = room[record.type] - 1 end
       end
     end
   end
@@ -138,7 +140,7 @@ end
 local function oldest()
   local best, best_age, best_kind
   for _, stream in ipairs(streams) do
-    local key, from = READY_PREFIX .. stream.kind, '-inf'
+    local key, from = READY_PREFIX .. stream.kind, room[stream.kind] ~= 0 and '-inf' or nil
     while from do
       local first = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
       local id, place = first[1], tonumber(first[2])

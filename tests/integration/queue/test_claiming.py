@@ -321,6 +321,36 @@ async def test_types_that_are_not_wanted_now_stay_where_they_are(bench: Bench) -
     assert claim.task.task_id == deploy.task_id
 
 
+async def test_no_more_of_a_type_is_handed_out_than_there_is_room_for(bench: Bench) -> None:
+    deploys = [bench.task(type="deploy", priority="P0") for _ in range(40)]
+    monitors = [bench.task(type="monitor", priority="P3") for _ in range(3)]
+    await bench.enqueue(*deploys, *monitors)
+
+    claims = (await bench.claim(16, room={"deploy": 2, "alert": 0})).claims
+
+    types = [claim.task.type for claim in claims]
+    assert types == ["deploy", "deploy", "monitor", "monitor", "monitor"]
+    assert [claim.task.task_id for claim in claims[:2]] == [task.task_id for task in deploys[:2]]
+    rest = [claim.task.task_id for claim in (await bench.claim(100)).claims]
+    assert rest == [task.task_id for task in deploys[2:]]
+
+
+async def test_room_is_for_what_a_task_is_now_not_for_what_it_was(bench: Bench) -> None:
+    tasks = [bench.task(type="monitor") for _ in range(4)]
+    await bench.enqueue(*tasks)
+    await bench.claim(1, room={"monitor": 0})  # sorts them in
+    for task in tasks:
+        changed = msgspec.structs.replace(task, type="deploy")
+        await bench.client.hset(
+            bench.queue.keys.record(task.task_id), mapping={"data": changed.encode()}
+        )
+
+    claims = (await bench.claim(4, room={"deploy": 1})).claims
+
+    assert [claim.task.type for claim in claims] == ["deploy"]
+    assert len((await bench.claim(4)).claims) == 3
+
+
 async def test_a_claim_shows_the_record_as_it_left_it(bench: Bench) -> None:
     claim = await bench.claim_one()
     assert claim.data == await bench.text(claim.task.task_id)
