@@ -221,6 +221,39 @@ async def test_an_index_made_for_other_agents_is_made_anew(bench: Bench, client:
     assert ids(await drain(bench)) == [ours.task_id]
 
 
+async def test_an_index_for_other_agents_is_complete_after_some_steps(
+    bench: Bench, client: Redis
+) -> None:
+    await bench.produce(*(bench.task(assigned_to="ops") for _ in range(300)))
+    await bench.produce(*(bench.task(assigned_to="dev") for _ in range(200)))
+    await indexed(bench)
+    other = Bench(TaskQueue(client, worker="prod/ops-agent", agents=["dev"]), client)
+    assert await indexed(other) <= 4
+    assert await client.zcard(bench.queue.keys.own("ready:monitor")) == 200
+    assert await client.zcard(bench.queue.keys.own("foreign")) == 300
+
+
+async def test_equals_of_different_types_come_by_their_ids(bench: Bench) -> None:
+    tasks = [
+        msgspec.structs.replace(
+            bench.task(type=kind), task_id=f"task-{number}", created_at="2026-11-24T12:00:00+00:00"
+        )
+        for number, kind in enumerate(["deploy", "monitor", "alert", "deploy", "monitor", "alert"])
+    ]
+    await bench.produce(*tasks)
+    assert ids(await drain(bench)) == [task.task_id for task in tasks]
+
+
+async def test_a_task_that_became_one_of_a_type_not_wanted_now_waits(bench: Bench) -> None:
+    task = bench.task(type="monitor")
+    await bench.produce(task)
+    await indexed(bench)
+    await bench.produce(msgspec.structs.replace(task, type="deploy"))
+    assert (await bench.claim(5, without=["deploy"])).claims == ()
+    assert await bench.waiting() == [task.task_id]
+    assert ids((await bench.claim(5)).claims) == [task.task_id]
+
+
 async def test_a_new_priority_counts_from_the_next_look_on(bench: Bench) -> None:
     tasks = aged(bench, 3, priority="P3")
     await bench.produce(*tasks)
