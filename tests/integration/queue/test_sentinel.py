@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from doubles.tls import certificate
 from fixtures.queue_bench import Bench
 from fixtures.sentinel import SERVICE, FailoverSetup
 from opsagent_queue import (
@@ -148,3 +149,22 @@ async def test_a_dead_master_without_a_successor_is_unavailable(
     async with asyncio.timeout(20):
         while "is down, and has not chosen" not in await told():
             pass
+
+
+async def test_tls_is_verified_at_sentinels_and_at_the_masters_they_name(tmp_path: Path) -> None:
+    pem = certificate(tmp_path, valid_days=1)
+    setup = FailoverSetup(tmp_path, pem=pem)
+    setup.start()
+    try:
+        async with connect(setup.tls_url, ca_file=str(pem)) as client:
+            bench = Bench(TaskQueue(client, worker="a/b"), client)
+            claim = await bench.claim_one()
+            assert await client.wait(1, 5000) == 1
+            setup.servers[0].kill()
+            assert await port_of_master(client) == setup.servers[1].port
+            assert await bench.finish(claim.lease)
+        async with connect(setup.tls_url) as client:
+            with pytest.raises(QueueUnavailableError, match="certificate"):
+                await TaskQueue(client, worker="a/b").counters()
+    finally:
+        setup.stop()
