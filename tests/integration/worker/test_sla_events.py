@@ -103,3 +103,18 @@ async def test_what_ends_in_time_and_what_promised_nothing_is_not_worth_a_word(
     ]
     (line,) = worker.logged("an SLA cannot be read and is ignored")
     assert line["reason"] == "target is neither a moment nor a duration"
+
+
+async def test_a_backlog_of_late_tasks_is_told_of_one_by_one_and_nothing_is_told_twice(
+    queue: TaskQueue, events: EventLog, records: Records, door: Door, start_awkward: StartWorker
+) -> None:
+    door.open()
+    tasks = [await enqueue(queue, door, {"deadline": 0}) for _ in range(50)]
+    await start_awkward().started()
+    await start_awkward().started()
+    await records.ended(*(task.task_id for task in tasks))
+
+    await eventually(
+        lambda: all(sla_events(events, task) for task in tasks), what="every task is told of"
+    )
+    assert {tuple(sla_events(events, task)) for task in tasks} == {(VIOLATION,)}
