@@ -177,6 +177,8 @@ class SlaWatch:
     metrics: Metrics
     pod_name: str
     memory_ms: int
+    retry_seconds: float = _RETRY_SECONDS
+    """Between two tries while Redis is away."""
     clock: Callable[[], float] = time.time
     _watched: dict[RunningTask, _Watched] = field(default_factory=dict, init=False)
     _due: "asyncio.Queue[_Due]" = field(default_factory=asyncio.Queue, init=False)
@@ -214,7 +216,7 @@ class SlaWatch:
             while len(batch) < _AT_ONCE and not self._due.empty():
                 batch.append(self._due.get_nowait())
             if not all(await asyncio.gather(*map(self._published, batch))):
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(self.retry_seconds)
 
     async def _published(self, due: _Due) -> bool:
         """Whether it is done with; if not, it is tried again."""

@@ -1,12 +1,21 @@
 """Deadlines: told when they are near, told when they have passed, each once."""
 
+import asyncio
+import math
 from typing import Any
 
 import msgspec
 import pytest
 
+from fixtures.redis import RedisServer
 from integration.worker.harness import Door, EventLog, Records, StartWorker, eventually
-from opsagent_queue import Task, TaskQueue
+from opsagent_queue import Event, Task, TaskQueue
+from opsagent_worker.cancellation import cancel_until_done
+from opsagent_worker.events import EventPublisher
+from opsagent_worker.metrics import Metrics
+from opsagent_worker.redaction import Redactor
+from opsagent_worker.running import RunningTask
+from opsagent_worker.sla import SlaWatch
 
 pytestmark = pytest.mark.integration
 
@@ -118,3 +127,41 @@ async def test_a_backlog_of_late_tasks_is_told_of_one_by_one_and_nothing_is_told
         lambda: all(sla_events(events, task) for task in tasks), what="every task is told of"
     )
     assert {tuple(sla_events(events, task)) for task in tasks} == {(VIOLATION,)}
+
+
+async def test_what_happens_while_redis_is_away_is_told_when_it_is_back(
+    redis_server: RedisServer, queue: TaskQueue, door: Door
+) -> None:
+    metrics, told = Metrics(), list[Event]()
+
+    def post(event: Event) -> None:
+        told.append(event)
+
+    watch = SlaWatch(
+        queue=queue,
+        events=EventPublisher(post, redactor=Redactor()),
+        metrics=metrics,
+        pod_name="pod-1",
+        memory_ms=60_000,
+        retry_seconds=0.02,
+    )
+    task = await enqueue(queue, door, {"deadline": 0})
+    claimed = await queue.claim(
+        owner="pod-1", version="v1", count=1, lease_ms=60_000, token="a-token"
+    )
+    (claim,) = claimed.claims
+    watching = asyncio.create_task(watch.run())
+    failures = ("opsagent_worker_redis_errors_total", {"operation": "sla"})
+    redis_server.stop()
+    watch.add(RunningTask(claim, math.inf, None, "wait"))
+    await eventually(
+        lambda: metrics.registry.get_sample_value(*failures) is not None,
+        what="it has tried in vain",
+    )
+    assert told == []
+    redis_server.start()
+
+    await eventually(lambda: bool(told), what="it is told")
+    await cancel_until_done([watching])
+    (event,) = told
+    assert (event.event_type, event.task_id) == (VIOLATION, task.task_id)
