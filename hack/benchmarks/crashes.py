@@ -1,14 +1,16 @@
 """Crashes of workers and of Redis under load, and what became of the tasks.
 
-Tasks take 0 to 40 ms (one in a hundred half a second), so that a pool of two workers with eight
-slots each is busy for about half a minute with 20,000 of them, and a crash hits tasks at every
-stage: claimed, running, ended and not yet reported.
+Tasks take 0 to 40 ms, so that a pool of two workers with eight slots each is busy for about half a
+minute with 20,000 of them, and a crash hits tasks at every stage: claimed, running, ended and not
+yet reported. Where workers are terminated one task in a hundred takes half a second, so that there
+is something to wait for. Not where they are killed: with a kill every second, what takes that long
+would now and then be hit three times, and is then rightly given up.
 """
 
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +34,8 @@ _SHORT_SECONDS: Final = 0.04
 _LONG_SECONDS: Final = 0.5
 _LONG_SHARE: Final = 0.01
 _REST_SECONDS: Final = 120.0
-_BETWEEN: Final = (0.3, 1.7)
-"""Seconds from one crash to the next, drawn evenly: about as long as a replacement takes to start."""
+_BETWEEN: Final = (0.1, 1.1)
+"""Seconds from the moment when all workers are at work to the next crash, drawn evenly."""
 _CRASHES_PER_DRAIN: Final = 20
 
 T = TypeVar("T")
@@ -80,6 +82,18 @@ class Outages(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What each drain begins with."""
+
+    tasks: int
+    long_share: float = 0.0
+    """Of tasks that take half a second."""
+    lease_seconds: float = LEASE_SECONDS
+    options: Sequence[str] = ()
+    """Of the Redis server."""
+
+
 @dataclass
 class _Drain:
     """One backlog, one pool, one server."""
@@ -90,15 +104,18 @@ class _Drain:
     chance: random.Random
 
     def crash(self, most: int, crash: Callable[["_Drain", Worker], T]) -> Iterator[T]:
-        """Crash a worker up to `most` times, at random moments while there are tasks to do."""
-        for _ in range(most):
-            time.sleep(self.chance.uniform(*_BETWEEN))
-            with self.server.client() as redis:
+        """Crash a worker up to `most` times, at random moments while there are tasks to do.
+
+        Only while all are at work, so that another one is there to take over.
+        """
+        with self.server.client() as redis:
+            for _ in range(most):
+                while len(self.pool.at_work()) < self.pool.size and not at_rest(redis):
+                    time.sleep(0.02)
+                time.sleep(self.chance.uniform(*_BETWEEN))
                 if at_rest(redis):
                     return
-            victim = self.pool.pick(self.chance)
-            if victim is not None:
-                yield crash(self, victim)
+                yield crash(self, self.chance.choice(self.pool.workers))
 
     def settle(self) -> Verdict:
         """Wait until nothing is left to do, and judge."""
@@ -113,7 +130,8 @@ class _Drain:
 def kills(*, count: int, tasks: int, seed: int, progress: Progress) -> Kills:
     """Kill a worker `count` times, in as many drains of `tasks` tasks as that takes."""
     verdicts, done, interrupted, rescues = list[Verdict](), 0, 0, list[float]()
-    for drain, crashes, verdict in _drains(count, tasks, seed, _kill, progress):
+    plan = _Plan(tasks=tasks, long_share=0.0)
+    for drain, crashes, verdict in _drains(count, plan, seed, _kill, progress):
         verdicts.append(verdict)
         done += len(crashes)
         for at, entries in crashes:
@@ -133,7 +151,8 @@ def kills(*, count: int, tasks: int, seed: int, progress: Progress) -> Kills:
 def terminations(*, count: int, tasks: int, seed: int, progress: Progress) -> Terminations:
     """Terminate a worker `count` times, in as many drains of `tasks` tasks as that takes."""
     verdicts, exits = list[Verdict](), list[tuple[float, float]]()
-    for _drain, crashes, verdict in _drains(count, tasks, seed, _terminate, progress):
+    plan = _Plan(tasks=tasks, long_share=_LONG_SHARE)
+    for _drain, crashes, verdict in _drains(count, plan, seed, _terminate, progress):
         verdicts.append(verdict)
         exits.extend(crashes)
     return Terminations(
@@ -157,16 +176,14 @@ def outages(
 ) -> Outages:
     """Take Redis away `count` times for `seconds`, each time with a pool that is busy."""
     chance, verdicts, resumed, ended = _chance(seed), list[Verdict](), list[float](), 0
-    options = ("--appendonly", "yes") if kind == "killed" else ()
+    plan = _Plan(
+        tasks=tasks,
+        lease_seconds=lease_seconds,
+        options=("--appendonly", "yes") if kind == "killed" else (),
+    )
     for number in range(count):
         with ExitStack() as stack:
-            drain = _drain(
-                stack,
-                tasks=tasks,
-                chance=chance,
-                lease_seconds=lease_seconds,
-                options=options,
-            )
+            drain = _drain(stack, plan, chance)
             time.sleep(chance.uniform(*_BETWEEN))
             before = list(drain.pool.workers)
             back = _take_away(drain.server, kind, seconds)
@@ -198,37 +215,36 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _drains(
-    count: int, tasks: int, seed: int, crash: Callable[[_Drain, Worker], T], progress: Progress
+    count: int, plan: _Plan, seed: int, crash: Callable[[_Drain, Worker], T], progress: Progress
 ) -> Iterator[tuple[_Drain, list[T], Verdict]]:
     """Drains until there were `count` crashes; each with what its crashes gave, still running."""
     chance, done = _chance(seed), 0
     while done < count:
         with ExitStack() as stack:
-            drain = _drain(stack, tasks=tasks, chance=chance, lease_seconds=LEASE_SECONDS)
+            drain = _drain(stack, plan, chance)
             crashes = list[T]()
             for one in drain.crash(min(_CRASHES_PER_DRAIN, count - done), crash):
                 crashes.append(one)
                 progress(done + len(crashes))
             if not crashes:
-                raise BenchmarkError(f"{tasks} tasks are done too soon to crash anything meanwhile")
+                raise BenchmarkError(f"{plan.tasks} tasks are done too soon to crash anything")
             done += len(crashes)
             yield drain, crashes, drain.settle()
 
 
-def _drain(
-    stack: ExitStack,
-    *,
-    tasks: int,
-    chance: random.Random,
-    lease_seconds: float,
-    options: Sequence[str] = (),
-) -> _Drain:
+def _drain(stack: ExitStack, plan: _Plan, chance: random.Random) -> _Drain:
     """A pool at work on a fresh backlog; ended with `stack`."""
+
+    def payload() -> Mapping[str, float]:
+        return {"seconds": _duration(chance, long_share=plan.long_share)}
+
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-crashes-")))
-    server = stack.enter_context(running(*options))
-    workers = stack.enter_context(pool(server, folder, lease=f"{lease_seconds:g}s", slots=_SLOTS))
+    server = stack.enter_context(running(*plan.options))
+    workers = stack.enter_context(
+        pool(server, folder, lease=f"{plan.lease_seconds:g}s", slots=_SLOTS)
+    )
     with server.client() as redis:
-        ids = fill(redis, tasks, type_="timed", payload=lambda: {"seconds": _duration(chance)})
+        ids = fill(redis, plan.tasks, type_="timed", payload=payload)
     workers.start()
     return _Drain(server=server, pool=workers, ids=ids, chance=chance)
 
@@ -237,8 +253,8 @@ def _chance(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 - moments and durations, no secrets
 
 
-def _duration(chance: random.Random) -> float:
-    return _LONG_SECONDS if chance.random() < _LONG_SHARE else chance.uniform(0, _SHORT_SECONDS)
+def _duration(chance: random.Random, *, long_share: float) -> float:
+    return _LONG_SECONDS if chance.random() < long_share else chance.uniform(0, _SHORT_SECONDS)
 
 
 def _kill(drain: _Drain, victim: Worker) -> tuple[float, list[Entry]]:

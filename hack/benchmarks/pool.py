@@ -1,6 +1,5 @@
 """A pool of our worker's processes, each ended and replaced as an orchestrator of pods would."""
 
-import random
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -45,10 +44,6 @@ class Pool:
         """Workers that have begun a task since their start."""
         self.journal.read()
         return [worker for worker in self.workers if worker.pid in self.journal.running]
-
-    def pick(self, chance: random.Random) -> Worker | None:
-        """Any of those at work."""
-        return chance.choice(found) if (found := self.at_work()) else None
 
     def kill(self, worker: Worker) -> float:
         """End it the hard way and start another; returns when it happened."""

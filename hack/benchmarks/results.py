@@ -101,7 +101,7 @@ def this_machine() -> Machine:
         cores=len(os.sched_getaffinity(0)),
         cpu=_cpu(),
         memory_gib=pages / 2**30,
-        kernel=platform.release(),
+        kernel=platform.release().partition("-")[0],
         python=platform.python_version(),
         redis=redis,
         load=os.getloadavg()[0],
