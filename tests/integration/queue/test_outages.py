@@ -140,6 +140,26 @@ async def test_a_lost_reply_of_any_move_is_repeated_without_harm(
     assert await bench.queue.counters() == {}
 
 
+async def test_a_lost_reply_of_a_replay_or_a_drop_is_repeated_without_harm(
+    bench: Bench, cable: Cable, shaky: TaskQueue
+) -> None:
+    ids = []
+    for _ in range(3):
+        claim = await bench.claim_one()
+        await bench.finish(claim.lease, status="failed", error="x", error_class="X")
+        ids.append(claim.task.task_id)
+    warm_up, again, away = ids
+    await bench.queue.replay([warm_up])
+    cable.lose_next_reply()
+    assert (await shaky.replay([again])).replayed == {again}
+    await bench.queue.drop([warm_up])
+    cable.lose_next_reply()
+    assert await shaky.drop([away]) == 1
+    assert cable.lost == 2
+    assert set(await bench.waiting()) == {warm_up, again}
+    assert await bench.queue.dead_letters(limit=10) == ()
+
+
 async def test_a_server_that_forgot_the_scripts_gets_them_again(bench: Bench) -> None:
     await bench.claim_one()
     await bench.client.script_flush()

@@ -229,6 +229,35 @@ async def test_a_redis_that_wants_a_password_says_so(tmp_path: Path) -> None:
         server.stop()
 
 
+async def test_a_redis_that_cannot_save_takes_no_writes_and_says_why(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, "--save", "3600 1")
+    server.start()
+
+    async def saved(status: str) -> None:
+        await client.bgsave(schedule=False)
+        async with asyncio.timeout(10):
+            while (await client.info("persistence"))["rdb_bgsave_in_progress"]:
+                pass
+        assert (await client.info("persistence"))["rdb_last_bgsave_status"] == status
+
+    try:
+        async with connect(server.url) as client:
+            bench = Bench(TaskQueue(client, worker=WORKER), client)
+            claim = await bench.claim_one()
+            (tmp_path / "dump.rdb").mkdir()  # in the way of the file
+            await saved("err")
+            for operation in (bench.finish(claim.lease), bench.claim(), bench.renew(claim.lease)):
+                with pytest.raises(QueueRefusedError, match="cannot save to its disk"):
+                    await operation
+            assert (await bench.queue.snapshot()).in_flight == 1
+
+            (tmp_path / "dump.rdb").rmdir()
+            await saved("ok")
+            assert await bench.finish(claim.lease)
+    finally:
+        server.kill()
+
+
 async def test_too_few_replicas_are_waited_for(bench: Bench) -> None:
     await bench.enqueue(bench.task())
     await bench.client.config_set("min-replicas-to-write", "1")
