@@ -103,6 +103,23 @@ async def test_a_planned_failover_moves_everybody_to_the_new_master(
         assert await next_of(wakeups) == Created(other.task.task_id)
 
 
+async def test_a_user_of_sentinel_needs_one_command(setup: FailoverSetup) -> None:
+    port, host = setup.sentinel_port, "127.0.0.1"
+    async with Redis(host=host, port=port, password=SENTINEL_PASSWORD) as sentinel:
+        for rights in ("+sentinel|masters", "-@all"):
+            await sentinel.execute_command(  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+                "ACL", "SETUSER", "watcher", "reset", "on", ">watch-word", rights
+            )
+            url = setup.url(query="?sentinel_username=watcher&sentinel_password=watch-word")
+            async with connect(url) as client:
+                queue = TaskQueue(client, worker="a/b")
+                if rights == "-@all":
+                    with pytest.raises(QueueRefusedError, match="their own"):
+                        await queue.counters()
+                else:
+                    assert await queue.counters() == {}
+
+
 async def test_what_is_wrong_with_sentinel_is_told_without_a_password(
     setup: FailoverSetup, caplog: pytest.LogCaptureFixture
 ) -> None:
