@@ -195,7 +195,11 @@ async def test_a_worker_with_the_documented_rights_works_and_waits_while_they_ar
     await told(worker, "docs/redis.md lists what has to be granted")
     await allow(client, "right-word", *rule("opsagent-worker"))
     await completed(queue, records, health_url)
-    refused = {entry["object"] for entry in await client.acl_log() if entry["reason"] == "command"}
+    refused = {
+        entry["object"]
+        for entry in await client.acl_log()
+        if entry["username"] == "pod" and entry["reason"] == "command"
+    }
     assert refused == {"evalsha"}
     assert "right-word" not in "".join(worker.output)
 
