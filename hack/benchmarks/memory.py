@@ -10,6 +10,7 @@ import msgspec
 from benchmarks import launch
 from benchmarks.contenders import HACK, OWN_COMMAND, own_settings
 from benchmarks.peers.tally import Reading
+from benchmarks.samples import median
 from benchmarks.server import running
 from benchmarks.tasks import KEYS, fill
 
@@ -36,9 +37,13 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def growth_mib(self) -> float:
-        """From the end of the warm-up to the last task."""
-        warm = [one for one in self.samples if one.done >= WARM_UP * self.tasks]
-        return warm[-1].worker_mib - warm[0].worker_mib
+        """From the first third of the samples after the warm-up to the last third, medians of both.
+
+        Single samples differ by some MiB, as garbage is collected when Python sees fit.
+        """
+        warm = [one.worker_mib for one in self.samples if one.done >= WARM_UP * self.tasks]
+        third = max(1, len(warm) // 3)
+        return median(warm[-third:]) - median(warm[:third])
 
 
 def measure(*, tasks: int, progress: Callable[[int], object]) -> Memory:
