@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fixtures.event_listener import Listener
 from fixtures.queue_bench import LONG_MS, Bench
-from opsagent_queue import Claim, Event, Finished, Task, TaskQueue, connect, parse_time
-from opsagent_queue.endings import complete_arguments
+from opsagent_queue import Claim, Event, Finished, Lease, Task, TaskQueue, connect, parse_time
+from opsagent_queue.endings import complete_arguments, edit_record, rebuild_record
 
 pytestmark = pytest.mark.integration
 
@@ -88,6 +88,58 @@ def test_both_ways_leave_the_same_record(
 
     with_data, without = asyncio.run(both())
     assert with_data == without
+
+
+awkward = st.sampled_from(
+    [
+        '"status": "in_progress"',
+        '"completed_at": null',
+        '"metadata": {}',
+        '"completed"',
+        "\\u0073tatus",
+        "0000-time-of-the-end",
+        "é",
+    ]
+)
+
+
+@given(
+    payload=st.dictionaries(
+        st.sampled_from(["status", "completed_at", "metadata", "error", "x"]) | awkward,
+        awkward
+        | st.none()
+        | st.sampled_from(["in_progress", "completed", {}, {"status": "in_progress"}]),
+    ),
+    status=st.sampled_from(["in_progress", "completed"]),
+    error=st.none() | st.just("before"),
+    result=st.none() | st.dictionaries(st.text(max_size=3), awkward | st.integers(), max_size=2),
+    layout=st.sampled_from([{}, {"separators": (",", ":")}, {"ensure_ascii": False}]),
+)
+def test_an_edited_record_is_the_same_as_one_that_was_put_together_again(
+    payload: dict[str, Any],
+    status: str,
+    error: str | None,
+    result: dict[str, Any] | None,
+    layout: dict[str, Any],
+) -> None:
+    task = Task.new(type="deploy", payload=payload)
+    task = msgspec.structs.replace(task, status=status, error=error)
+    data = json.dumps(msgspec.to_builtins(task), **layout)
+    lease = Lease(task_id=task.task_id, owner="p", fence=7, attempt=1, crashes=0)
+    one = Finished(lease=lease, status="completed", seconds=1, result=result, data=data)
+
+    edited = edit_record(data, one)
+
+    assert edited is None or edited == rebuild_record(data, one)
+
+
+@pytest.mark.parametrize("result", [None, {"ok": True}])
+def test_an_ordinary_record_is_edited(result: dict[str, Any] | None) -> None:
+    task = msgspec.structs.replace(Task.new(type="deploy", payload={"x": 1}), status="in_progress")
+    lease = Lease(task_id=task.task_id, owner="p", fence=7, attempt=1, crashes=0)
+    one = Finished(lease=lease, status="completed", seconds=1, result=result, data=task.encode())
+
+    assert edit_record(task.encode(), one) is not None
 
 
 def test_the_short_cut_is_taken_for_an_ordinary_task() -> None:
