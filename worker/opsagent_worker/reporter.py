@@ -85,6 +85,7 @@ class Reporter:
         self._retried = _Lane(self._retry, self._settle)
         self._handed_back = _Lane(self._release, self._settle)
         self._unreported = 0
+        self._dropping = False
         self._news = asyncio.Event()
         self._settled: Callable[[], None] = lambda: None
         metrics.unreported.set_function(lambda: float(self._unreported))
@@ -200,6 +201,7 @@ class Reporter:
     async def _publish(self, events: Sequence[Event]) -> None:
         try:
             await self._queue.publish(events)
+            self._dropping = False
         except QueueUnavailableError:
             raise
         except QueueError as error:
@@ -222,15 +224,19 @@ class Reporter:
 
     def _settle(self, reports: Sequence[Report], taken: Sequence[bool]) -> None:
         self._unreported -= len(reports)
-        for report, done in zip(reports, taken, strict=True):
+        for report in reports:
             self._keeper.remove(report.running)
-            self._reported(report, done)
         self._settled()
+        # Last: should a listener fail, nothing but its own account is incomplete.
+        for report, done in zip(reports, taken, strict=True):
+            self._reported(report, done)
 
     def _drop(self, events: Iterable[Event], *, reason: str) -> None:
         for event in events:
             self._metrics.dropped_events.labels(event.event_type).inc()
-        log.warning("events dropped", reason=reason)
+        if not self._dropping:
+            self._dropping = True
+            log.warning("events are dropped", reason=reason)
 
     def _failed(self, error: QueueError, *, failures: int) -> None:
         self._metrics.redis_errors.labels("report").inc()
