@@ -95,6 +95,8 @@ class Reaped:
     """Tasks given up because they took down their worker too often."""
     promoted: int
     """Delayed tasks that became due and wait again."""
+    next_expiry_ms: int | None = None
+    """Milliseconds until the next lease expires, unless it is renewed; None while there is none."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):

@@ -226,10 +226,15 @@ class TaskQueue:
         of requeued, joins the dead ones as poisoned and is published as `task.failed`; its record
         expires after `result_ttl_ms`. Anyone may call this at any time.
         """
-        requeued, dead, promoted = await self._scripts.run(
+        requeued, dead, promoted, next_ms = await self._scripts.run(
             "reap", limit, MAX_CRASHES, result_ttl_ms, str(uuid.uuid4()), *self.agents
         )
-        return Reaped(requeued=int(requeued), dead=int(dead), promoted=int(promoted))
+        return Reaped(
+            requeued=int(requeued),
+            dead=int(dead),
+            promoted=int(promoted),
+            next_expiry_ms=_optional(next_ms),
+        )
 
     async def index(self) -> int:
         """Sort up to 256 waiting tasks into the index; how many are unknown after that, at least.

@@ -3,7 +3,7 @@
 --
 -- KEYS     the common vector (lib/keys.lua)
 -- ARGV     limit, max crashes, result TTL in ms, a UUID from which event ids are made, agent…
--- returns  {requeued, dead, promoted}
+-- returns  {requeued, dead, promoted, ms until the next lease expires or ''}
 -- cost     O(limit · (record + log queue))
 
 local limit, max_crashes, ttl_ms, seed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]),
@@ -68,4 +68,6 @@ if index_is_for(agents) then
   sort_in(restored, agents)
 end
 if requeued + #promoted + #restored > 0 then redis.call('PUBLISH', WAKE, 'reaped') end
-return {requeued, dead, #promoted}
+local first = redis.call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')
+local next_ms = first[2] and ms(math.max(0, tonumber(first[2]) - NOW_MS)) or ''
+return {requeued, dead, #promoted, next_ms}

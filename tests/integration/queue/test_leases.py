@@ -74,6 +74,18 @@ async def test_a_live_lease_is_not_reaped(bench: Bench) -> None:
     assert (await bench.queue.snapshot()).in_flight == 1
 
 
+async def test_reaping_tells_when_the_next_lease_expires(bench: Bench) -> None:
+    assert (await bench.queue.reap()).next_expiry_ms is None
+    await bench.claim_one()
+    await bench.enqueue(bench.task())
+    await bench.claim(lease_ms=5000)
+
+    next_ms = (await bench.queue.reap()).next_expiry_ms
+
+    assert next_ms is not None
+    assert 0 < next_ms <= 5000
+
+
 async def test_reaping_stops_at_its_limit_and_goes_on_next_time(bench: Bench) -> None:
     await bench.enqueue(*(bench.task() for _ in range(5)))
     await bench.expire(*(claim.lease for claim in (await bench.claim(5)).claims))
