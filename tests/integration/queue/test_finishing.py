@@ -378,3 +378,33 @@ async def test_a_task_that_harms_its_worker_is_buried_as_poison(bench: Bench) ->
         str(await bench.client.hget(bench.queue.keys.own("dead:records"), claim.task.task_id))
     )
     assert (letter["reason"], letter["error"]) == ("poisoned", "eats memory")
+
+
+async def test_the_same_lease_twice_in_a_batch_ends_once(bench: Bench, listener: Listener) -> None:
+    await bench.enqueue(*(bench.task() for _ in range(3)))
+    ended, again, back = [claim.lease for claim in (await bench.claim(3)).claims]
+    await listener.events()
+    finished = Finished(lease=ended, status="failed", seconds=1, error="x")
+    taken = await bench.queue.finish([finished] * 2, version="v1", result_ttl_ms=LONG_MS)
+    assert taken == (True, True)
+    assert len(await listener.events()) == 2
+    retried = Retried(lease=again, delay_ms=0, error="x")
+    assert await bench.queue.retry([retried] * 2, version="v1") == (True, True)
+    assert (await bench.data(again.task_id)).retry_count == 1
+    assert await bench.queue.release([back] * 2) == 2
+    assert await bench.queue.counters() == {}
+
+
+@pytest.mark.parametrize(("minutes", "known"), [(1, True), (5, True), (6, False)])
+async def test_a_repeated_report_is_known_for_five_minutes(
+    bench: Bench, minutes: int, known: bool
+) -> None:
+    claim = await bench.claim_one()
+    assert await bench.finish(claim.lease)
+    (key,) = await bench.client.keys(bench.queue.keys.own("settled:*"))
+    beginning, _, minute = str(key).rpartition(":")
+    await bench.client.rename(key, f"{beginning}:{int(minute) - minutes}")
+    # The minute may turn between both reports: then the older one is a minute older still.
+    seconds, _ = await bench.client.time()
+    if seconds // 60 == int(minute):
+        assert await bench.finish(claim.lease) is known

@@ -9,6 +9,7 @@ from opsagent_queue import Claim, Task, TaskQueue
 
 pytestmark = pytest.mark.integration
 
+MISLEADING = '"created_at": "x"'
 OWN_KEYS = ("index", "types", "foreign", "held", "ready:monitor", "ready:deploy")
 
 
@@ -337,6 +338,44 @@ async def test_a_type_of_any_kind_hides_no_task(bench: Bench, kind: object) -> N
     claims = await drain(bench)
     assert len(claims) == isinstance(kind, str)
     assert await bench.waiting() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ours"),
+    [
+        ('"payload": {', '"payload": {"assigned_to": "dev"', True),
+        ('"payload": {', '"payload": {"status": "completed"', True),
+        ('"payload": {', '"payload": {"type": "deploy"', True),
+        ('"assigned_to": "ops"', '"assigned_to":"ops"', True),
+        ('"assigned_to": "ops"', '"assigned_to": "o\\u0070s"', True),
+        ('"payload": {}, ', '"assigned_to": "dev", "payload": {}, ', True),
+        ('"max_retries": 3', '"max_retries": 3, "assigned_to": "dev"', False),
+        ('"assigned_to": "ops"', '"assigned_to": null', False),
+        ('"payload": {', '"payload": {"assigned_to": "ops", "created_at": "x"', True),
+        # Written so as to mislead: one name as an escape, and the same name in the payload.
+        ('"payload": {}', f'"payload": {{{MISLEADING}, "assigned_to": "dev", {MISLEADING}}}', True),
+        (
+            '"payload": {}',
+            f'"payload": {{{MISLEADING}, "assigned_to": "ops", {MISLEADING}}}',
+            False,
+        ),
+    ],
+)
+async def test_whose_a_task_is_says_its_top_level_alone(
+    bench: Bench, before: str, after: str, ours: bool
+) -> None:
+    task = bench.task(payload={})
+    text = task.encode()
+    if MISLEADING in after:
+        written = "ops" if ours else "dev"
+        text = text.replace('"assigned_to": "ops"', f'"assigned\\u005fto": "{written}"')
+    assert before in text
+    await bench.produce(task)
+    await bench.client.hset(
+        bench.queue.keys.record(task.task_id), "data", text.replace(before, after)
+    )
+    assert ids(await drain(bench)) == [task.task_id] * ours
+    assert await bench.waiting() == [task.task_id] * (not ours)
 
 
 async def test_without_a_readable_age_a_task_is_as_old_as_our_knowledge_of_it(bench: Bench) -> None:
