@@ -125,3 +125,13 @@ async def test_a_release_that_comes_too_late_is_counted(bench: Bench) -> None:
     await bench.queue.reap()
     assert await bench.queue.release([claim.lease]) == 0
     assert await bench.queue.counters() == {"rescued": 1, "late_releases": 1}
+
+
+async def test_a_parked_task_whose_record_is_back_can_be_cancelled(bench: Bench) -> None:
+    task = bench.task()
+    await bench.client.zadd(bench.queue.keys.tasks, {task.task_id: 3})
+    await bench.claim()
+    await bench.client.hset(bench.queue.keys.record(task.task_id), "data", task.encode())
+    assert await bench.queue.cancel(task.task_id) == "cancelled"
+    await bench.queue.reap()
+    assert (await bench.waiting(), (await bench.queue.snapshot()).orphaned) == ([], 0)

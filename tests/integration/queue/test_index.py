@@ -461,3 +461,23 @@ async def test_a_due_retry_counts_as_pending(bench: Bench) -> None:
     await bench.retry(claim.lease, delay_ms=0)
     snapshot = await bench.queue.snapshot()
     assert (snapshot.pending, snapshot.delayed, snapshot.next_due_ms) == (1, 0, 0)
+
+
+async def test_what_the_reaper_brings_back_is_indexed_at_once(bench: Bench) -> None:
+    ready = bench.queue.keys.own("ready:monitor")
+    due, parked = await bench.claim_one(), bench.task()
+    await bench.retry(due.lease, delay_ms=0)
+    await bench.client.zadd(bench.queue.keys.own("orphaned"), {parked.task_id: 3})
+    record = bench.queue.keys.record(parked.task_id)
+    await bench.client.hset(record, "data", parked.encode())
+    await bench.queue.reap()
+    assert set(await bench.client.zrange(ready, 0, -1)) == {due.task.task_id, parked.task_id}
+
+
+async def test_foreign_tasks_that_left_are_not_counted(bench: Bench) -> None:
+    await bench.produce(*(bench.task(assigned_to="dev") for _ in range(300)))
+    await bench.produce(*(bench.task(priority="P3") for _ in range(100)))
+    await indexed(bench)
+    await bench.client.zpopmin(bench.queue.keys.tasks, 50)
+    snapshot = await bench.queue.snapshot()
+    assert (snapshot.pending, snapshot.foreign) == (100, 250)

@@ -167,3 +167,19 @@ def test_the_short_cut_at_the_start_is_taken_for_an_ordinary_task(lua: redis.Red
     text = Task.new(type="deploy", payload={"note": "caf\u00e9", "list": []}).encode()
     quick = json.loads(str(lua.eval(QUICK, 0, text, NOW)))
     assert quick == {**json.loads(text), "status": "in_progress", "started_at": NOW}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"payload": {"status": "pending"}, "status": "in_progr\\u0065ss", "started_at": null}',
+        '{"payload": {"started_at": null}, "status": "pending", "started_at": "' + NOW + '"}',
+        '{"payload": {"status": "pending"}, "status": "in_progress", "started_at": null}',
+        '{"payload": {"started_at": null}, "status": "pending"}',
+        '{"status": "pending", "started_at": null',
+    ],
+)
+def test_the_short_cut_at_the_start_is_closed_where_it_would_mistake_a_field(
+    lua: redis.Redis, text: str
+) -> None:
+    assert lua.eval(QUICK, 0, text, NOW) == ""
