@@ -135,3 +135,4 @@ async def test_a_parked_task_whose_record_is_back_can_be_cancelled(bench: Bench)
     assert await bench.queue.cancel(task.task_id) == "cancelled"
     await bench.queue.reap()
     assert (await bench.waiting(), (await bench.queue.snapshot()).orphaned) == ([], 0)
+    assert await bench.queue.counters() == {"orphaned": 1}
