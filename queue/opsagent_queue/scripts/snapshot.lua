@@ -5,13 +5,17 @@
 -- ARGV     agent…; none: every task is ours
 -- returns  {{name, value…}, {type, pending…}, {pod, leases held…}, {pod, heartbeat JSON…}}
 -- cost     O(types + in flight + workers). Where the index does not know every waiting task, a look at up
---          to 10,000 of them, and at the records of those it does not know; beyond, numbers are estimated
+--          to 10,000 of them, and at the records of those it does not know; beyond, numbers are estimated.
+--          With few tasks of ours among others' also O(waiting), at 0.07 µs each
 --
--- Up to 200 waiting tasks are looked at one by one, so that small numbers are exact in any case: they
--- decide whether a worker is needed at all. Beyond, tasks that ended while they wait may be counted.
+-- Up to 200 waiting tasks are looked at one by one, and so are those of a larger queue that the index does
+-- not know to be other agents' if it knows no more than 200 of ours: small numbers are exact, as they
+-- decide whether a worker is needed at all. An index that lost as many as it missed would seem complete.
+-- Beyond, tasks that ended while they wait may be counted.
 
 local agents = agents_from(1)
 local SMALL, MOST, CHUNK = 200, 10000, 500
+local MOST_COMPARED = 100000
 
 local indexed = index_is_for(agents)
 local by_type, foreign, unreadable, oldest = {}, 0, 0, nil
@@ -24,29 +28,36 @@ local function older(us)
   if us and (not oldest or us < oldest) then oldest = us end
 end
 
--- Count the waiting tasks from the front on: those the index knows by their part of it, the others by
--- their record. At most MOST. Returns how many, and of how many the record was read.
+-- Count `ids`: those the index knows by their part of it if it is to be trusted, the others by their
+-- record. Returns of how many the record was read.
+local function look_at(ids, trusting)
+  local parts, read = trusting and #ids > 0 and parts_of(ids) or {}, 0
+  for index, id in ipairs(ids) do
+    local part = parts[index]
+    local record = not part and read_record(id)
+    if not part then read = read + 1 end
+    if part == 'foreign' or record and not ours(record, agents) then
+      foreign = foreign + 1
+    elseif type(part) == 'table' then
+      add(part[1], 1)
+      older(part[2] % BAND + EPOCH_US)
+    elseif record and not record.final then
+      add(record.type, 1)
+      older(parse_us(record.created_at))
+    elseif record == nil then
+      unreadable = unreadable + 1
+    end
+  end
+  return read
+end
+
+-- Count the waiting tasks from the front on. At most MOST. Returns how many, and of how many the record
+-- was read.
 local function walk(trusting)
   local seen, read = 0, 0
   while seen < MOST do
     local ids = redis.call('ZRANGE', TASKS, seen, seen + CHUNK - 1)
-    local parts = trusting and #ids > 0 and parts_of(ids) or {}
-    for index, id in ipairs(ids) do
-      local part = parts[index]
-      local record = not part and read_record(id)
-      if not part then read = read + 1 end
-      if part == 'foreign' or record and not ours(record, agents) then
-        foreign = foreign + 1
-      elseif type(part) == 'table' then
-        add(part[1], 1)
-        older(part[2] % BAND + EPOCH_US)
-      elseif record and not record.final then
-        add(record.type, 1)
-        older(parse_us(record.created_at))
-      elseif record == nil then
-        unreadable = unreadable + 1
-      end
-    end
+    read = read + look_at(ids, trusting)
     seen = seen + #ids
     if #ids < CHUNK then break end
   end
@@ -68,11 +79,19 @@ local function find_oldest(kind)
 end
 
 local waiting, estimated = redis.call('ZCARD', TASKS), 0
-local known, sizes = 0, {}
+local known, sizes, known_ours = 0, {}, 0
 if indexed then known, sizes = known_in_all() end
+for _, size in pairs(sizes) do known_ours = known_ours + size end
+
+-- All that may be ours, if that is little: else false.
+local few = indexed and known_ours <= SMALL and waiting - known <= SMALL and waiting > SMALL
+  and waiting <= MOST_COMPARED and redis.call('ZDIFF', 2, TASKS, FOREIGN)
 
 if waiting <= SMALL then
   walk(false)
+elseif few and #few <= MOST then
+  foreign = waiting - #few
+  look_at(few, false)
 elseif waiting <= known then
   -- What is missing from TASKS was taken by others, and those are other agents as a rule.
   foreign = math.max(0, redis.call('ZCARD', FOREIGN) - (known - waiting))

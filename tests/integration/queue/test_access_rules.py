@@ -165,6 +165,23 @@ async def observing(it: Bench, all_: Bench) -> None:
     assert (snapshot.pending, snapshot.in_flight, len(snapshot.workers)) == (1, 1, 1)
 
 
+async def observing_a_large_queue(it: Bench, all_: Bench) -> None:
+    held = await all_.claim_one()
+    await all_.produce(*(all_.task() for _ in range(250)))
+    assert await all_.queue.index() == 0
+    assert (await it.queue.snapshot()).pending == 250
+    await all_.client.zadd(all_.queue.keys.tasks, {held.task.task_id: 3})
+    await all_.queue.index()
+    await all_.produce(all_.task())
+    assert (await it.queue.snapshot()).pending == 251
+
+
+async def observing_behind_other_agents(it: Bench, all_: Bench) -> None:
+    await all_.produce(*(all_.task(assigned_to="dev") for _ in range(250)), all_.task())
+    assert await all_.queue.index() == 0
+    assert (await it.queue.snapshot()).pending == 1
+
+
 async def telling_restarts(it: Bench, _: Bench) -> None:
     assert (await it.queue.snapshot()).run_id is not None
 
@@ -287,6 +304,8 @@ WORKER_OPERATIONS: Final = (
     beating,
     counting,
     observing,
+    observing_a_large_queue,
+    observing_behind_other_agents,
     noting,
     telling_progress,
     being_woken,
@@ -297,6 +316,8 @@ WORKER_OPERATIONS: Final = (
 OPERATOR_OPERATIONS: Final = (
     looking_after_an_idle_connection,
     observing,
+    observing_a_large_queue,
+    observing_behind_other_agents,
     telling_restarts,
     pausing,
     being_woken,
@@ -306,6 +327,8 @@ OPERATOR_OPERATIONS: Final = (
 PEOPLES_OPERATIONS: Final = (
     looking_after_an_idle_connection,
     observing,
+    observing_a_large_queue,
+    observing_behind_other_agents,
     counting,
     pausing,
     reading_progress,
