@@ -182,11 +182,9 @@ class Consumer:
         room = min(slots - len(self._running), _LEASES_PER_SLOT * slots - self.busy)
         if room <= 0:
             return None
-        # Half of the slots at once: while Redis hands out the next half, the tasks of this one run.
-        count = min(room, (slots + 1) // 2)
         hints = tuple(self._hints)
         self._hints.clear()
-        return _Request(uuid.uuid4().hex, count, hints, self._room(), self._clock())
+        return _Request(uuid.uuid4().hex, room, hints, self._room(), self._clock())
 
     def _room(self) -> dict[str, int]:
         """How many more tasks may run of each type that has a limit of its own."""
