@@ -7,7 +7,8 @@
 --          hints: ids heard of, sorted into the index first; no agent: every task is ours
 -- returns  {paused 0|1, next due in ms or '', more 0|1, {{id, data, fence, attempt, crashes}…}}
 --          more: fewer were found than wanted, and there are ids that nobody has looked at yet
--- cost     O(count · (record + log queue)), plus a look at 256 records at most while ids are unknown
+-- cost     O(count · (record + log queue)), plus a look at 256 records at most while ids are unknown, and a
+--          comparison of 512 ids at most every 100 ms
 --
 -- Order: band, then age, over all types that have room. Of every 16 tasks handed out one is
 -- the oldest of all, so that none waits for ever behind more urgent ones.
@@ -60,7 +61,15 @@ redis.call('SETNX', FENCE, 0)
 begin_index(agents)
 sort_in(promote_due(100), agents)
 sort_in(hints, agents)
-if unknown_ones() > 0 then look_for_unknown(agents) end
+
+local handed_out, checked = unpack(redis.call('HMGET', INDEX, 'handed_out', 'checked'))
+handed_out = tonumber(handed_out) or 0
+local checks, again = math.abs(NOW_MS - (tonumber(checked) or 0)) >= CHECK_MS, false
+if checks then
+  redis.call('HSET', INDEX, 'checked', ms(NOW_MS))
+  again = look_after_index(agents)
+end
+if checks or unknown_ones() > 0 then look_for_unknown(agents) end
 
 -- One type's ready tasks in order, read piece by piece.
 local streams = {}
@@ -157,7 +166,6 @@ local function oldest()
   return best, best_kind
 end
 
-local handed_out = tonumber(redis.call('HGET', INDEX, 'handed_out')) or 0
 local aged = math.floor((handed_out + wanted) / AGED) - math.floor(handed_out / AGED)
 local spare, offered = SPARE, true
 while #taken < wanted - aged and spare > 0 and offered do
@@ -185,9 +193,9 @@ if #taken < wanted then
   if offered then
     more = 1
   else
-    local found = look_after_foreign(agents) + look_after_held()
+    if not checks then again = look_after_index(agents) end
     -- What is taken still stands in TASKS, but in no part of the index any more.
-    more = (found > 0 or unknown_ones() > #taken) and 1 or 0
+    more = (again or unknown_ones() > #taken) and 1 or 0
   end
 end
 if #taken == 0 then return {0, next_due_ms(), more, {}} end

@@ -8,7 +8,6 @@
 
 local agents = agents_from(1)
 begin_index(agents)
-look_after_foreign(agents)
-look_after_held()
+look_after_index(agents)
 if unknown_ones() > 0 then look_for_unknown(agents) end
 return math.max(0, unknown_ones())

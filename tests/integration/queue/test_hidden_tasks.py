@@ -22,3 +22,28 @@ async def test_a_task_nobody_heard_of_is_counted_while_no_worker_runs(
     await bench.produce(bench.task(priority="P3"))
     snapshot = await bench.queue.snapshot()
     assert (snapshot.pending, snapshot.foreign) == (1, 1000 - gone)
+
+
+@pytest.mark.parametrize("gone", [1, 50])
+async def test_a_task_nobody_heard_of_is_found_while_others_keep_all_workers_busy(
+    bench: Bench, gone: int
+) -> None:
+    await stale(bench, 400, gone=gone)
+    unheard = bench.task(priority="P0")
+    await bench.produce(unheard)
+    await bench.enqueue(*(bench.task() for _ in range(100)))
+    for _ in range(100):
+        claims = (await bench.claim(50)).claims
+        if unheard.task_id in {claim.task.task_id for claim in claims}:
+            break
+        await bench.queue.release([claim.lease for claim in claims])
+    else:
+        pytest.fail("never handed out")
+
+
+async def test_types_that_nothing_waits_of_are_forgotten(bench: Bench) -> None:
+    await bench.enqueue(*(bench.task(type=f"type-{number}") for number in range(50)))
+    for claim in (await bench.claim(50)).claims:
+        await bench.finish(claim.lease)
+    await bench.queue.index()
+    assert not await bench.client.exists(bench.queue.keys.own("types"))

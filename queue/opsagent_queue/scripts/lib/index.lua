@@ -5,16 +5,19 @@
 -- HELD                 queued again while under a lease: looked at when that ends
 -- TYPES                types that have a ready part
 -- INDEX                {agents = whom it was made for, handed_out = how many tasks,
---                       tasks, foreign, reread = where the next look begins}
+--                       tasks, foreign, reread = where the next look begins,
+--                       checked = when it was compared with TASKS last, in ms}
 --
 -- TASKS stays the truth: whoever takes a task from the index asks TASKS whether it still waits. An id
 -- that is in no part is unknown. There are unknown ones if TASKS is larger than all parts together;
--- a look at some ids at a time then sorts them in. All of this may be lost at any time: it comes back.
+-- a look at some ids at a time then sorts them in. Where as many are known that have left, numbers show
+-- nothing: hence a look every so often. All of this may be lost at any time: it comes back.
 
 local BAND = 1e15                       -- microseconds of 31 years; nine bands fit into a double
 local EPOCH_US = 1577836800 * 1000000   -- 2020-01-01
 local FRONT, WINDOW = 64, 192           -- ids looked at in each step: the first ones, and some more
 local REREAD = 16                       -- foreign records read again in each idle step
+local CHECK_MS = 100                    -- so often claims look though numbers show nothing
 
 local READY = {}                        -- what is to be added: {type -> {place, id, …}}
 local KNOWN_TYPES
@@ -214,10 +217,10 @@ local function look_for_unknown(agents)
 end
 
 -- One step of forgetting foreign tasks that left, which is how their agents take them: from the
--- front. And one of reading records again, as a task may have been assigned to us meanwhile: returns
--- how many were.
+-- front. And one of reading records again, as a task may have been assigned to us meanwhile. Returns
+-- whether another step at once is worth it: some were, or many left.
 local function look_after_foreign(agents)
-  if redis.call('EXISTS', FOREIGN) == 0 then return 0 end
+  if redis.call('EXISTS', FOREIGN) == 0 then return false end
   local ids, place = next_piece(FOREIGN, 'foreign')
   local left, moved = {}, {}
   for index, score in ipairs(scores_in(TASKS, ids)) do
@@ -235,14 +238,14 @@ local function look_after_foreign(agents)
   with_all(moved, 'ZREM', FOREIGN)
   sort_in(moved, agents, read_record)
   remember_place('reread', #again < REREAD and 0 or first + REREAD - #moved)
-  return #moved
+  return #moved > 0 or #left >= FRONT
 end
 
--- One step of forgetting held ids that left TASKS, or whose lease is gone; returns how many of these
--- there were.
+-- One step of forgetting held ids that left TASKS, or whose lease is gone; returns whether there were
+-- any of these.
 local function look_after_held()
   local ids, left, free = redis.call('SRANDMEMBER', HELD, REREAD), {}, {}
-  if #ids == 0 then return 0 end
+  if #ids == 0 then return false end
   local scores = scores_in(TASKS, ids)
   for index, claim in ipairs(redis.call('HMGET', CLAIMS, unpack(ids))) do
     if not scores[index] then
@@ -253,5 +256,23 @@ local function look_after_held()
   end
   with_all(left, 'SREM', HELD)
   with_all(free, 'SREM', HELD)
-  return #free
+  return #free > 0
+end
+
+-- Any text may be a type, and each costs every claim some commands: forget those nothing waits of.
+local function forget_types()
+  local bare = {}
+  for _, kind in ipairs(ready_types()) do
+    if redis.call('EXISTS', READY_PREFIX .. kind) == 0 then bare[#bare + 1] = kind end
+  end
+  if #bare == 0 then return end
+  with_all(bare, 'SREM', TYPES)
+  KNOWN_TYPES = nil
+end
+
+-- One step of finding what the index knows wrongly; returns whether another one at once is worth it.
+local function look_after_index(agents)
+  forget_types()
+  local foreign, held = look_after_foreign(agents), look_after_held()
+  return foreign or held
 end
