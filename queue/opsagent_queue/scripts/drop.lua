@@ -9,10 +9,10 @@
 local dropped = 0
 for index = 2, #ARGV do
   local id = ARGV[index]
-  if taken_out(id, ARGV[1]) then
+  if settled(id, ARGV[1], 'drop') then
     dropped = dropped + 1
   elseif redis.call('ZSCORE', DEAD, id) then
-    take_out(id, ARGV[1])
+    take_out(id, ARGV[1], 'drop')
     dropped = dropped + 1
   end
 end

@@ -18,13 +18,13 @@ local function original_score(id, record)
 end
 
 local function replay(id)
-  if taken_out(id, token) then return 1 end
+  if settled(id, token, 'replay') then return 1 end
   if not redis.call('ZSCORE', DEAD, id) then return 'not dead' end
   local record = read_record(id)
   if not record then return 'no record' end
   if record.final and record.final ~= 'failed' then return record.final end
   local score = original_score(id, record)
-  take_out(id, token)
+  take_out(id, token, 'replay')
   redis.call('ZREM', ORPHANED, id)
   write_record(id, record, 'pending', {
     {'started_at', 'null'}, {'completed_at', 'null'}, {'error', 'null'}, {'retry_count', '0'},

@@ -1,6 +1,7 @@
 """Dead letters: looked at, replayed with everything a new task has, or dropped; never lost on the way."""
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from fixtures.queue_bench import LONG_MS, Bench
 from fixtures.strict_reader import StrictTask
 from opsagent_queue import Event, Replayed, Task
+from opsagent_queue.scripts import Scripts
 
 pytestmark = pytest.mark.integration
 
@@ -172,6 +174,19 @@ async def test_a_task_is_replayed_once_however_often_it_is_asked_for(bench: Benc
     assert await bench.waiting() == []
     assert await bench.finish(claim.lease)
     assert (await bench.data(task.task_id)).status == "completed"
+
+
+async def test_a_replay_sent_again_after_the_task_died_once_more_is_no_other_replay(
+    bench: Bench,
+) -> None:
+    scripts, token = Scripts(bench.client, bench.queue.keys), str(uuid.uuid4())
+    task = await die(bench)
+    assert await scripts.run("replay", token, task.task_id) == [1]
+    (again,) = (await bench.claim()).claims
+    assert await bench.finish(again.lease, status="failed", error="x")
+    assert await scripts.run("replay", token, task.task_id) == [1]
+    assert await bench.waiting() == []
+    assert await letters(bench) == [task.task_id]
 
 
 async def test_more_ids_than_one_script_call_takes_are_all_replayed(

@@ -4,7 +4,8 @@
 -- this entry names its owner and fence, also after its deadline: then it merely may be reaped.
 -- <own>:history:<id> = what must outlive one lease: retries, crashes, score (while delayed),
 -- versions (that tried and did not finish). Only a task with a past has one.
--- <own>:settled:<minute> = "fence id" -> how that lease was given back, by which verb.
+-- <own>:settled:<minute> = "fence id" -> how that lease was given back, by which verb. Of dead letters:
+-- "token id" -> what was done with it, by the call with that token.
 
 local HISTORY_TTL_MS = 7 * 24 * 3600 * 1000  -- of a task that waits: as long as records are kept
 local SETTLED_TTL_MS = 5 * 60 * 1000         -- for calls that are sent twice
