@@ -12,7 +12,9 @@ local record = read_record(id)
 if not record or not ours(record, agents_from(4)) then return 'unknown' end
 if record.final and record.final ~= 'cancelled' then return 'ended' end
 
-local runs = redis.call('SISMEMBER', PROCESSING, id) == 1
+-- Under a lease of ours, or handed out by another consumer: then it does not wait as well.
+local runs = redis.call('HGET', CLAIMS, id)
+  or redis.call('SISMEMBER', PROCESSING, id) == 1 and not redis.call('ZSCORE', TASKS, id)
 if runs then
   if not record.final then write_record(id, record, 'cancelled', {}) end
   redis.call('PUBLISH', WAKE, 'cancelled ' .. id)

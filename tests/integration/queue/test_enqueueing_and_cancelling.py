@@ -136,3 +136,30 @@ async def test_a_parked_task_whose_record_is_back_can_be_cancelled(bench: Bench)
     await bench.queue.reap()
     assert (await bench.waiting(), (await bench.queue.snapshot()).orphaned) == ([], 0)
     assert await bench.queue.counters() == {"orphaned": 1}
+
+
+@pytest.mark.parametrize("how", ["release", "retry", "reap"])
+async def test_a_task_cancelled_while_it_runs_expires_however_it_is_given_back(
+    bench: Bench, how: str
+) -> None:
+    claim = await bench.claim_one()
+    assert await bench.queue.cancel(claim.task.task_id) == "cancelling"
+    match how:
+        case "release":
+            await bench.queue.release([claim.lease])
+        case "retry":
+            await bench.retry(claim.lease)
+        case _:
+            await bench.expire(claim.lease)
+            await bench.queue.reap()
+    assert await bench.client.pttl(bench.queue.keys.record(claim.task.task_id)) > LONG_MS
+
+
+async def test_a_waiting_task_somebody_left_among_the_handed_out_ones_is_cancelled_at_once(
+    bench: Bench,
+) -> None:
+    task = bench.task()
+    await bench.enqueue(task)
+    await bench.client.sadd(bench.queue.keys.processing, task.task_id)
+    assert await bench.queue.cancel(task.task_id) == "cancelled"
+    assert await bench.waiting() == []

@@ -4,6 +4,8 @@ import pytest
 
 from fixtures.queue_bench import Bench
 
+pytestmark = pytest.mark.integration
+
 
 async def stale(bench: Bench, foreign: int, *, gone: int) -> None:
     """Other agents' tasks that the index knows, and of which some have left from anywhere since."""

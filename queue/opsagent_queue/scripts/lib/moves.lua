@@ -72,7 +72,10 @@ local function put_back(id, claim, record, verb, history, changes, seed, due_ms)
   if record and record.final then
     forget_history(id)
     drop_lease(id, claim.fence, verb)
-    if record.final == 'cancelled' then publish_cancelled(seed, id, record) end
+    if record.final == 'cancelled' then
+      redis.call('PEXPIRE', RECORD_PREFIX .. id, HISTORY_TTL_MS)
+      publish_cancelled(seed, id, record)
+    end
     return false
   end
   if due_ms then
