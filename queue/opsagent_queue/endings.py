@@ -78,7 +78,7 @@ def finish_arguments(one: Finished, *, version: str) -> _Arguments:
         f"{one.seconds:.6f}",
         "" if one.result is None else to_json(dict(one.result)),
         to_json(one.error),
-        one.error or "",
+        _utf8(one.error or ""),
         one.error_class or "",
         "poisoned" if one.poison else "failed",
         to_json(_payload(one, version=version)),
@@ -211,6 +211,11 @@ def to_json(value: object) -> str:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"a task's result must be JSON: {error}") from error
+
+
+def _utf8(text: str) -> str:
+    """`text` with half characters spelled out: JSON has a word for them, but they cannot be sent as they are."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _payload(one: Finished, *, version: str) -> dict[str, object]:

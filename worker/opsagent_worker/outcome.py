@@ -1,5 +1,6 @@
 """How a task's attempt can end, and the rules that decide which end a failure is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -66,17 +67,17 @@ def judge(error: Exception, *, attempt: int, max_attempts: int, backoff: Backoff
     attempts is bounded. A deferred attempt costs the task none of them.
     """
     error_class = type(error).__name__
-    text = str(error) or error_class
+    text = _said(error) or error_class
     if isinstance(error, PermanentError):
         return Failed(text, error_class, error)
     if isinstance(error, DeferredError):
-        delay = backoff.delay(1, retry_after=error.retry_in)
+        delay = backoff.delay(1, retry_after=_seconds(error.retry_in))
         return Retry(text, "deferred", delay, error_class, counted=False)
     reason: Reason
     retry_after = None
     match error:
         case RetryableError():
-            reason, retry_after = "retryable", error.retry_after
+            reason, retry_after = "retryable", _seconds(error.retry_after)
         case TaskTimeoutError():
             reason = "timeout"
         case _:
@@ -85,6 +86,22 @@ def judge(error: Exception, *, attempt: int, max_attempts: int, backoff: Backoff
         attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
         return Failed(f"gave up after {attempts}: {text}", error_class, error)
     return Retry(text, reason, backoff.delay(attempt, retry_after=retry_after), error_class)
+
+
+def _said(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an error's own code may be wrong as well
+        return "an error that cannot be put into words"
+
+
+def _seconds(wait: Any) -> float | None:
+    """A wait that was asked for; None if it is no number: nothing has checked what a handler says."""
+    try:
+        seconds = float(wait)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if math.isnan(seconds) else max(0.0, seconds)
 
 
 def allowed_attempts(*, task_max_retries: int, settings_max_attempts: int) -> int:

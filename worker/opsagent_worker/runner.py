@@ -12,7 +12,7 @@ import structlog
 
 from opsagent_queue import Event, EventType, Task
 from opsagent_worker.backoff import Backoff
-from opsagent_worker.errors import PermanentError, TaskCancelledError
+from opsagent_worker.errors import PermanentError
 from opsagent_worker.events import EventPublisher
 from opsagent_worker.handlers.context import TaskContext, TaskHandler
 from opsagent_worker.logs import current_task
@@ -96,19 +96,18 @@ class Runner:
         try:
             result = await self._call_handler(running)
             return Completed(self._checked(result))
-        except (asyncio.CancelledError, TaskCancelledError, SystemExit) as error:
+        except BaseException as error:
+            # Whatever a handler raises is the end of its task and of nothing else.
             if running.interruption is not None:
+                # Interrupted, be it that it said so in its own way.
                 return self._interrupted(running, running.interruption)
+            if isinstance(error, Exception):
+                return self._failure(running, error)
             job = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and job is not None and job.cancelling():
                 raise  # the process ends, or somebody cancelled what is not theirs to cancel
-            # The handler's own doing: it awaited something that was cancelled, or would have ended the worker.
+            # It awaited something that was cancelled, or would have ended the worker; panics of extensions come so, too.
             return self._failure(running, RuntimeError(f"handler raised {error!r}"))
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            if running.interruption is not None:
-                # Interrupted, and it said so in its own way.
-                return self._interrupted(running, running.interruption)
-            return self._failure(running, error)
 
     async def _call_handler(self, running: RunningTask) -> Mapping[str, Any] | None:
         task, handler = running.claim.task, running.handler

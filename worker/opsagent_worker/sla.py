@@ -30,7 +30,8 @@ DEFAULT_THRESHOLD: Final = 0.8
 _FIRST_EPOCH_SECONDS: Final = 1e9
 _FIRST_EPOCH_MS: Final = 1e11
 
-# The end of the calendar.
+# Both ends of the calendar.
+_FIRST_MOMENT: Final = datetime.min.replace(tzinfo=UTC).timestamp()
 _LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC).timestamp()
 
 # Of what cannot be read, one line for each type of task and reason; more than this many are not worth telling apart.
@@ -94,23 +95,24 @@ def read_sla(task: Task, *, now: float) -> Sla | None:
 
 
 def _moment(name: str, value: Any, *, begins: float) -> float:
+    moment = parse_time(value.strip()) if isinstance(value, str) else None
+    seconds = moment.timestamp() if moment is not None else _seconds(name, value, begins=begins)
+    if not _FIRST_MOMENT <= seconds < _LAST_MOMENT:
+        raise UnreadableSlaError(f"{name} is not between the years 1 and 9999")
+    return seconds
+
+
+def _seconds(name: str, value: Any, *, begins: float) -> float:
     number = _number(value)
     if number is None and isinstance(value, str):
-        moment = parse_time(value.strip())
-        if moment is not None:
-            return moment.timestamp()
         number = _duration(value.strip())
     if number is None or number < 0:
         raise UnreadableSlaError(f"{name} is neither a moment nor a duration")
     if number >= _FIRST_EPOCH_MS:
-        moment_seconds = number / 1000
-    elif number >= _FIRST_EPOCH_SECONDS:
-        moment_seconds = number
-    else:
-        moment_seconds = begins + number
-    if moment_seconds >= _LAST_MOMENT:
-        raise UnreadableSlaError(f"{name} is beyond the year 9999")
-    return moment_seconds
+        return number / 1000
+    if number >= _FIRST_EPOCH_SECONDS:
+        return number
+    return begins + number
 
 
 def _duration(text: str) -> float | None:
@@ -227,6 +229,9 @@ class SlaWatch:
             log.debug("an SLA event waits for Redis", reason=str(error))
             self._due.put_nowait(due)
             return False
+        except Exception:
+            # It repeats what a producer wrote; whatever that does here must not end the worker.
+            log.exception("an SLA event cannot be published", task_id=due.running.lease.task_id)
         return True
 
     def _look(self, watched: _Watched, *, from_warning: bool) -> None:

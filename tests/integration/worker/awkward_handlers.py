@@ -41,6 +41,21 @@ async def wait(payload: Door) -> None:
     await _opened(payload)
 
 
+class PanicError(BaseException):
+    """As extensions written in Rust raise it: no `Exception`."""
+
+
+@task("panic")
+async def panic() -> None:
+    raise PanicError("out of bounds")
+
+
+@task("mumble")
+async def mumble() -> None:
+    """Fails with half a character, as JSON of others may hold it."""
+    raise PermanentError("half of one: \ud83d")
+
+
 @task("chatter")
 async def chatter(payload: Door, context: TaskContext) -> None:
     """Says more than anybody wants to hear, and the most important last."""

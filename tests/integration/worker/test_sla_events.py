@@ -33,6 +33,26 @@ def sla_events(events: EventLog, task: Task) -> list[str]:
     return [name for name in events.types(task.task_id) if name.startswith("sla.")]
 
 
+async def test_an_sla_that_cannot_be_told_ends_no_worker(
+    queue: TaskQueue, records: Records, door: Door, start_awkward: StartWorker
+) -> None:
+    door.open()
+    worker = await start_awkward().started()
+    target: list[Any] = []
+    for _ in range(600):
+        target = [target]
+    odd = await enqueue(queue, door, {"target": target, "deadline": "2020-01-01T00:00:00Z"})
+    await records.finished(odd)
+    await eventually(
+        lambda: bool(worker.logged("an SLA event cannot be published")), what="somebody is told"
+    )
+
+    task = await enqueue(queue, door, None)
+
+    assert (await records.finished(task)).status == "completed"
+    assert worker.running
+
+
 async def test_a_running_task_is_told_of_near_its_deadline_and_at_it(
     queue: TaskQueue, events: EventLog, records: Records, door: Door, start_awkward: StartWorker
 ) -> None:

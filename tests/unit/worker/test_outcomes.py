@@ -1,12 +1,14 @@
 """Which end of an attempt a failure is."""
 
+from typing import Any
+
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opsagent_worker.backoff import Backoff
-from opsagent_worker.errors import PermanentError, RetryableError
+from opsagent_worker.errors import DeferredError, PermanentError, RetryableError
 from opsagent_worker.outcome import Failed, Retry, TaskTimeoutError, allowed_attempts, judge
 
 BACKOFF = Backoff(base=10, ceiling=60)
@@ -79,3 +81,32 @@ def test_the_smaller_limit_wins_and_one_attempt_is_always_allowed(
         )
         == attempts
     )
+
+
+class UnspeakableError(RuntimeError):
+    def __str__(self) -> str:
+        return str(self.args[7])
+
+
+def test_an_error_whose_text_cannot_be_had_is_one_like_any_other() -> None:
+    outcome = judge(UnspeakableError(), attempt=1, max_attempts=2, backoff=BACKOFF)
+
+    assert isinstance(outcome, Retry)
+    assert outcome.error == "UnspeakableError: an error that cannot be put into words"
+
+
+@pytest.mark.parametrize("wait", [float("nan"), "soon", 10**400, [], -5])
+def test_a_wait_that_makes_no_sense_is_the_usual_one(wait: Any) -> None:
+    for error in (RetryableError("busy", retry_after=wait), DeferredError("down", retry_in=wait)):
+        outcome = judge(error, attempt=1, max_attempts=2, backoff=BACKOFF)
+
+        assert isinstance(outcome, Retry)
+        assert 0 <= outcome.delay <= BACKOFF.base
+
+
+def test_a_wait_written_as_text_is_understood() -> None:
+    error = RetryableError("busy", retry_after="500")  # type: ignore[arg-type] # as a header says it
+    outcome = judge(error, attempt=1, max_attempts=2, backoff=BACKOFF)
+
+    assert isinstance(outcome, Retry)
+    assert outcome.delay >= 500

@@ -101,6 +101,8 @@ def test_a_threshold_is_a_fraction_or_a_percentage(threshold: Any, fraction: flo
         ({"deadline": float("nan")}, "deadline"),
         ({"deadline": 1e300}, "deadline"),
         ({"deadline": 10**400}, "deadline"),
+        ({"deadline": "0001-01-01T00:00:00+14:00"}, "deadline"),
+        ({"deadline": "9999-12-31T23:59:59-14:00"}, "deadline"),
         ({"target": "fast", "deadline": ""}, "deadline"),
         ({"alert_threshold": 0.8}, "target"),
         ({"deadline": "5m", "alert_threshold": "high"}, "alert_threshold"),
