@@ -115,11 +115,13 @@ class TaskQueue:
             *(part for pair in limits.items() for part in pair),
             *self.agents,
         )
+        claims = await self._decode(reply[3], owner=owner, version=version)
         return ClaimResult(
-            claims=tuple(await self._decode(reply[3], owner=owner, version=version)),
+            claims=tuple(claims),
             paused=bool(reply[0]),
             next_due_ms=_optional(reply[1]),
-            more=bool(reply[2]) or len(reply[3]) == AT_ONCE < count,
+            # What stood in the place of those that were no tasks is still there.
+            more=bool(reply[2]) or len(reply[3]) == AT_ONCE < count or len(claims) < len(reply[3]),
         )
 
     async def _decode(

@@ -62,7 +62,8 @@ class Lines:
     def __init__(self, redactor: Redactor, *, level: str = "INFO") -> None:
         self.level = logging.getLevelNamesMapping()[level]
         self._redactor = redactor
-        self._lock = threading.Lock()
+        # Reentrant: the collector may run anywhere in here, and what it destroys may log.
+        self._lock = threading.RLock()
         self._lines: list[str] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -122,7 +123,10 @@ class Lines:
     def flush(self) -> None:
         with self._lock:
             lines, self._lines = self._lines, []
-            if lines:
+            if not lines:
+                return
+            # Lost if nobody reads them any more, or the disk behind is full: what they are about goes on.
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
                 # Not kept: whoever replaces sys.stdout wants to see this.
                 sys.stdout.write("\n".join(lines) + "\n")
                 sys.stdout.flush()

@@ -63,11 +63,15 @@ class Redactor:
             case None | bool() | int() | float():
                 return value
             case dict():
-                return {self.value(key): self.value(item) for key, item in value.items()}
+                return {self._key(key): self.value(item) for key, item in value.items()}
             case list() | tuple():
                 return [self.value(item) for item in value]
             case _:
                 return self.text(str(value))
+
+    def _key(self, key: Any) -> Any:
+        # JSON knows no others; a list, which a tuple becomes, would be no key at all.
+        return key if key is None or isinstance(key, int | float) else self.text(str(key))
 
     def occurs_in(self, encoded: str) -> bool:
         """Whether JSON text may contain a secret, in whichever way it was escaped.

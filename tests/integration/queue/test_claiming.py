@@ -209,6 +209,21 @@ async def test_a_json_object_that_is_no_task_is_failed_with_the_reason(bench: Be
     assert (await bench.queue.snapshot()).dead == 1
 
 
+async def test_records_that_are_no_tasks_keep_no_other_waiting(bench: Bench) -> None:
+    for number in range(2):
+        await bench.client.hset(
+            bench.queue.keys.record(f"odd{number}"),
+            mapping={"data": '{"task_id": "odd", "assigned_to": "ops", "payload": []}'},
+        )
+        await bench.client.zadd(bench.queue.keys.tasks, {f"odd{number}": 1})
+    await bench.enqueue(bench.task(priority="P3"))
+
+    first = await bench.claim(2)
+
+    assert (first.claims, first.more) == ((), True)
+    assert len((await bench.claim(2)).claims) == 1
+
+
 @pytest.mark.parametrize("status", ["cancelled", "completed", "failed"])
 async def test_a_task_that_ended_while_waiting_is_removed_without_running(
     bench: Bench, status: str

@@ -1,9 +1,11 @@
 """Log lines are gathered, complete, JSON whatever is in them, and there when it matters."""
 
 import asyncio
+import io
 import json
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -68,6 +70,50 @@ async def test_what_a_thread_logs_is_written_at_once(
     with lines.gathering():
         await asyncio.to_thread(lambda: structlog.get_logger().info("from a thread"))
         assert [line["event"] for line in written(capsys)] == ["from a thread"]
+
+
+class _Stdout(io.StringIO):
+    """Does something else in the middle of a write."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__()
+        self._meanwhile: Callable[[], object] | None = meanwhile
+
+    def write(self, text: str) -> int:
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return super().write(text)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.usefixtures("lines")
+def test_what_is_logged_while_lines_are_written_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when the garbage collector runs there, and finds a task whose exception nobody has looked at."""
+    stdout = _Stdout(lambda: logging.getLogger("asyncio").error("never retrieved"))
+    monkeypatch.setattr(sys, "stdout", stdout)
+
+    structlog.get_logger().info("a line")
+
+    events = {json.loads(line)["event"] for line in stdout.getvalue().splitlines()}
+    assert events == {"a line", "never retrieved"}
+
+
+def _fail() -> None:
+    raise BrokenPipeError
+
+
+@pytest.mark.usefixtures("lines")
+def test_lines_that_cannot_be_written_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdout = _Stdout(_fail)
+    monkeypatch.setattr(sys, "stdout", stdout)
+
+    structlog.get_logger().error("lost")
+    structlog.get_logger().error("written")
+
+    assert [json.loads(line)["event"] for line in stdout.getvalue().splitlines()] == ["written"]
 
 
 def test_every_line_logged_while_a_task_runs_names_it(

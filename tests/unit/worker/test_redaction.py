@@ -80,6 +80,12 @@ def test_words_and_addresses_that_only_look_similar_stay(text: str) -> None:
     assert not Redactor().occurs_in(json.dumps(text))
 
 
+def test_keys_of_any_kind_stay_keys() -> None:
+    value = {(1, "hunter2"): 1, None: 2, 3: 4, True: 5}
+
+    assert Redactor(["hunter2"]).value(value) == {"(1, '[redacted]')": 1, None: 2, 3: 4, True: 5}
+
+
 def test_empty_and_tiny_secrets_mask_nothing() -> None:
     assert Redactor(["", "a"]).text("a banana") == "a banana"
 
