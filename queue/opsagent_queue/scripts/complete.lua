@@ -15,10 +15,10 @@ local FIRST, WIDTH = 4, 9
 local ids = {}
 for index = FIRST, #ARGV, WIDTH do ids[#ids + 1] = ARGV[index] end
 local claims = redis.call('HMGET', CLAIMS, unpack(ids))
-local completed = EVENT_PREFIX .. 'task.completed'
+local completed, any = EVENT_PREFIX .. 'task.completed', EVENT_PREFIX .. '*'
 
 local function complete(claim, id, fence, kind, seconds, data, head, tail, event_head, event_tail)
-  if not held(id, owner, fence, claim) then
+  if not holds(id, owner, fence, claim) then
     if settled(id, fence, 'finish') then return 1 end
     count('late_finishes')
     return 0
@@ -32,7 +32,7 @@ local function complete(claim, id, fence, kind, seconds, data, head, tail, event
   drop_lease(id, fence, 'finish')
   local event = event_head .. now .. event_tail
   redis.call('PUBLISH', completed, event)
-  redis.call('PUBLISH', EVENT_PREFIX .. '*', event)
+  redis.call('PUBLISH', any, event)
   remember_end(event)
   tally_outcome(version, 'ok', kind, tonumber(seconds), '')
   return 1

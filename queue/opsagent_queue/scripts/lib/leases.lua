@@ -35,12 +35,16 @@ local function read_claim(text)
   end
 end
 
--- The claim that `owner` holds under `fence`, or nil. text: CLAIMS[id], if it has been read already.
-local function held(id, owner, fence, text)
-  if DROPPED[id] then return nil end
-  if text == nil then text = redis.call('HGET', CLAIMS, id) end
+-- Whether `text`, which is CLAIMS[id] or false, says that `owner` holds the task under `fence`.
+local function holds(id, owner, fence, text)
   local shown = owner .. '\n' .. fence .. '\n'
-  if text and string.sub(text, 1, #shown) == shown then return read_claim(text) end
+  return not DROPPED[id] and text and string.sub(text, 1, #shown) == shown
+end
+
+-- The claim that `owner` holds under `fence`, or nil.
+local function held(id, owner, fence)
+  local text = redis.call('HGET', CLAIMS, id)
+  if holds(id, owner, fence, text) then return read_claim(text) end
 end
 
 -- Whether this very lease was given back by the same `verb` before: the call is being sent again.

@@ -14,9 +14,9 @@ local function drop_lease(id, fence, verb)
   DROPPED[id] = true
   DROPPED_IDS[#DROPPED_IDS + 1] = id
   if verb then
-    SETTLING[fence .. ' ' .. id] = verb
-    SETTLING_PAIRS[#SETTLING_PAIRS + 1] = fence .. ' ' .. id
-    SETTLING_PAIRS[#SETTLING_PAIRS + 1] = verb
+    local entry, last = fence .. ' ' .. id, #SETTLING_PAIRS
+    SETTLING[entry] = verb
+    SETTLING_PAIRS[last + 1], SETTLING_PAIRS[last + 2] = entry, verb
   end
 end
 

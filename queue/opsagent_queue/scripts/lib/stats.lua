@@ -9,6 +9,8 @@ local STATS_TTL_MS = 2 * 3600 * 1000
 local RECENT_LENGTH = 50
 local STATS_FIELDS = 200   -- types and classes beyond that many fields are counted as "other"
 local LIMITS = {0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600, 1800}
+local BUCKETS = {}
+for index, limit in ipairs(LIMITS) do BUCKETS[index] = 'le:' .. limit end
 
 local TALLIES, ENDS = {}, {}
 
@@ -25,9 +27,9 @@ local function tally_outcome(version, outcome, kind, seconds, error_class)
   tally(version, outcome .. ':' .. string.sub(kind, 1, 64), 1)
   tally(version, 'us', math.floor(seconds * 1000000 + 0.5))
   local bucket = 'le:inf'
-  for _, limit in ipairs(LIMITS) do
+  for index, limit in ipairs(LIMITS) do
     if seconds <= limit then
-      bucket = 'le:' .. limit
+      bucket = BUCKETS[index]
       break
     end
   end
