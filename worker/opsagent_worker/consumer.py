@@ -223,9 +223,10 @@ class Consumer:
         """Claims and, meanwhile, starts what the claim before brought if that still waits."""
         if not self._batch.claims:
             return await self._claim(request)
-        # The first of the loop's next turn, so the claim is on its way before the batch runs.
         claim = asyncio.create_task(self._claim(request))
         try:
+            # uvloop writes to sockets at the end of a turn: one for the claim to leave, the next for the batch to run.
+            await asyncio.sleep(0)
             await self._start()
             return await claim
         finally:
