@@ -42,12 +42,17 @@ class LeaseKeeper:
         self._clock = clock
         self._held: dict[str, RunningTask] = {}
         self._suspects: set[str] = set()
-        self._suspicion = asyncio.Event()
+        self._news = asyncio.Event()
+        self._due = clock() + spread(self._interval)
 
     def add(self, running: RunningTask) -> None:
         """Keeps this lease from now on. An older lease on the same task is thereby known to be lost."""
         older = self._held.get(running.lease.task_id)
         self._held[running.lease.task_id] = running
+        if running.deadline < self._due + self._interval / 2:
+            # The answer to its claim was long on the way, or was lost at first.
+            self._due = self._clock()
+            self._news.set()
         if older is not None:
             self._lose(older, Interruption.LEASE_LOST)
 
@@ -59,29 +64,30 @@ class LeaseKeeper:
         """Somebody says that this task was cancelled: if it is held here, ask the queue at once."""
         if task_id in self._held:
             self._suspects.add(task_id)
-            self._suspicion.set()
+            self._news.set()
 
     async def run(self) -> None:
         failures = 0
-        due = self._clock() + spread(self._interval)
         while True:
-            await self._sleep_until(due)
+            await self._sleep_until(self._due)
             # The event alone is only word of mouth; what the queue answers to a renewal is the truth.
             suspects, self._suspects = self._suspects, set()
-            if self._clock() < due:
+            if self._clock() < self._due:
                 await self._renew([one for id_ in suspects if (one := self._held.get(id_))])
                 continue
+            # Before the renewal, as one that is added meanwhile may be due earlier.
+            self._due = self._clock() + spread(self._interval)
             # Interrupted tasks too: until their end is reported, nobody else should take them.
             failures = 0 if await self._renew(list(self._held.values())) else failures + 1
             self._interrupt_expired()
-            pause = self._backoff.delay(failures) if failures else spread(self._interval)
-            due = self._clock() + pause
+            if failures:
+                self._due = min(self._due, self._clock() + self._backoff.delay(failures))
 
     async def _sleep_until(self, due: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(due - self._clock()):
-                await self._suspicion.wait()
-        self._suspicion.clear()
+                await self._news.wait()
+        self._news.clear()
 
     async def _renew(self, held: Sequence[RunningTask]) -> bool:
         """Whether the queue answered."""

@@ -77,12 +77,13 @@ class HandlerThreads:
             with contextlib.suppress(RuntimeError):  # the loop has ended without waiting
                 loop.call_soon_threadsafe(finish)
 
-        self._unfinished += 1
-        if self._started < min(self._unfinished, self._size):
-            self._started += 1
+        if self._started < min(self._unfinished + 1, self._size):
+            # Counted once it runs: there may be no room for one more.
             threading.Thread(
-                target=self._work, name=f"handler-{self._started}", daemon=True
+                target=self._work, name=f"handler-{self._started + 1}", daemon=True
             ).start()
+            self._started += 1
+        self._unfinished += 1
         self._jobs.put(job)
         return done
 

@@ -115,3 +115,20 @@ async def test_the_limit_of_asyncio_sees_its_own_cancellation_in_a_call(
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await threads.run(told.wait, call_off=told.set)
+
+
+async def test_a_thread_that_could_not_be_started_is_not_missed_later(
+    threads: HandlerThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="can't start"):
+                await run(threads, threading.get_ident)
+
+    pairs = threading.Barrier(2, timeout=10)
+    calls = [run(threads, pairs.wait) for _ in range(2)]
+    assert sorted([await call for call in calls]) == [0, 1]
