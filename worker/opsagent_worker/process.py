@@ -42,7 +42,7 @@ def run() -> int:
     lines = logs.configure(level=settings.log_level, redactor=redactor)
     error_reports = configure_error_reports(settings, redactor)
 
-    async def main() -> None:
+    async def main() -> int:
         signals = StopSignals()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, signals.received)
@@ -53,18 +53,18 @@ def run() -> int:
                     settings, own=own, signals=signals, error_reports=error_reports, lines=lines
                 )
             code = STOPPED
+        except Exception as error:  # noqa: BLE001 - the last line of defence: log it, and let the pod be restarted
+            # Here, as what the worker left running may keep all that follows from happening.
+            structlog.get_logger().critical("worker failed", exc_info=error)
+            error_reports.fault(error)
         finally:
             _end_within(_AFTERWARDS_SECONDS, code)
+        return code
 
     try:
-        uvloop.run(main())
-    except Exception as error:  # noqa: BLE001 - the last line of defence: log it, and let the pod be restarted
-        structlog.get_logger().critical("worker failed", exc_info=error)
-        error_reports.fault(error)
-        return FAILED
+        return uvloop.run(main())
     finally:
         sentry_sdk.flush(timeout=_LAST_REPORT_SECONDS)
-    return STOPPED
 
 
 def _end_within(seconds: float, code: int) -> None:
@@ -75,6 +75,7 @@ def _end_within(seconds: float, code: int) -> None:
     """
 
     def end() -> None:
+        sentry_sdk.flush(timeout=_LAST_REPORT_SECONDS)
         sys.stdout.flush()
         os._exit(code)
 
