@@ -69,7 +69,8 @@ if checks then
   redis.call('HSET', INDEX, 'checked', ms(NOW_MS))
   again = look_after_index(agents)
 end
-if checks or unknown_ones() > 0 then look_for_unknown(agents) end
+local looked = checks or unknown_ones() > 0
+if looked then look_for_unknown(agents) end
 
 -- One type's ready tasks in order, read piece by piece.
 local streams = {}
@@ -222,6 +223,7 @@ with_all(ids, 'SADD', PROCESSING)
 with_all(ids, 'RPUSH', batch)
 redis.call('PEXPIRE', batch, math.max(lease_ms, 60000))
 with_all(ids, 'ZREM', TASKS)
+if looked then move_up(#ids) end
 with_all(ids, 'ZREM', DELAYED)
 with_all(ids, 'ZREM', ORPHANED)
 with_all(ids, 'ZREM', DEAD)

@@ -49,3 +49,16 @@ async def test_types_that_nothing_waits_of_are_forgotten(bench: Bench) -> None:
         await bench.finish(claim.lease)
     await bench.queue.index()
     assert not await bench.client.exists(bench.queue.keys.own("types"))
+
+
+async def test_a_look_at_the_whole_queue_skips_nothing_while_tasks_are_handed_out(
+    bench: Bench,
+) -> None:
+    await bench.produce(*(bench.task() for _ in range(2000)))
+    keys, steps = bench.queue.keys, 0
+    while await bench.client.zcard(keys.tasks) > await bench.client.zcard(
+        keys.own("ready:monitor")
+    ):
+        assert len((await bench.claim(32)).claims) == 32
+        steps += 1
+    assert steps <= 2000 // 192 + 1

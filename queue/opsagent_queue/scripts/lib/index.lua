@@ -216,6 +216,12 @@ local function look_for_unknown(agents)
   remember_place('tasks', math.max(0, place - gone))
 end
 
+-- That many known ids left TASKS: what was not looked at yet moved up, or nearly so.
+local function move_up(number)
+  local place = tonumber(redis.call('HGET', INDEX, 'tasks')) or 0
+  remember_place('tasks', math.max(0, place - number))
+end
+
 -- One step of forgetting foreign tasks that left, which is how their agents take them: from the
 -- front. And one of reading records again, as a task may have been assigned to us meanwhile. Returns
 -- whether another step at once is worth it: some were, or many left.
