@@ -395,6 +395,20 @@ async def test_the_same_lease_twice_in_a_batch_ends_once(bench: Bench, listener:
     assert await bench.queue.counters() == {}
 
 
+async def test_reports_too_old_to_be_asked_for_are_freed_before_they_expire(bench: Bench) -> None:
+    """Redis frees what expires at once, and everybody waits; what is unlinked it frees aside."""
+    claim = await bench.claim_one()
+    minute = (await bench.client.time())[0] // 60
+    keys = [bench.queue.keys.own(f"settled:{minute - age}") for age in (6, 5)]
+    for key in keys:
+        await bench.client.hset(key, "1 x", "finish")
+    await bench.client.config_resetstat()
+    assert await bench.finish(claim.lease)
+    assert "cmdstat_unlink" in await bench.client.info("commandstats")
+    if (await bench.client.time())[0] // 60 == minute:
+        assert [await bench.client.exists(key) for key in keys] == [0, 1]
+
+
 @pytest.mark.parametrize(("minutes", "known"), [(1, True), (5, True), (6, False)])
 async def test_a_repeated_report_is_known_for_five_minutes(
     bench: Bench, minutes: int, known: bool

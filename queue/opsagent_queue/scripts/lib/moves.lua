@@ -25,6 +25,8 @@ local function make_moves()
     local key = SETTLED_PREFIX .. ms(MINUTE)
     with_all(SETTLING_PAIRS, 'HSET', key)
     redis.call('PEXPIRE', key, SETTLED_TTL_MS + 60000)
+    -- Nobody asks for an older one. Expiring, each task of a minute would be freed while all wait.
+    redis.call('UNLINK', SETTLED_PREFIX .. ms(MINUTE - SETTLED_TTL_MS / 60000 - 1))
   end
   if #RETURNED > 0 then
     local entries, ids = {}, {}
