@@ -171,15 +171,11 @@ class Reporter:
             self._news.clear()
             try:
                 await self._send()
-            except QueueError as error:
+            except Exception as error:  # noqa: BLE001 - also one of ours must not end it
                 failures += 1
                 self._failed(error, failures=failures)
                 unavailable = isinstance(error, QueueUnavailableError)
                 await self._pause(self._backoff.delay(failures), interruptible=not unavailable)
-            except Exception:
-                failures += 1
-                log.exception("outcomes cannot be reported")
-                await self._pause(self._backoff.delay(failures), interruptible=False)
             else:
                 failures = 0
 
@@ -204,7 +200,7 @@ class Reporter:
             self._dropping = False
         except QueueUnavailableError:
             raise
-        except QueueError as error:
+        except Exception as error:  # noqa: BLE001 - see `run`
             # Nobody may publish here, say. The tasks' ends matter more than who hears of them.
             self._metrics.redis_errors.labels("publish").inc()
             self._drop(events, reason=str(error))
@@ -238,8 +234,10 @@ class Reporter:
             self._dropping = True
             log.warning("events are dropped", reason=reason)
 
-    def _failed(self, error: QueueError, *, failures: int) -> None:
+    def _failed(self, error: Exception, *, failures: int) -> None:
         self._metrics.redis_errors.labels("report").inc()
+        if failures == 1 and not isinstance(error, QueueError):
+            log.error("a fault while outcomes were reported", exc_info=error)
         if self._unreported:
             log.warning(
                 "outcomes not reported yet",
@@ -276,8 +274,8 @@ class _Lane(Generic[T]):
     def gathered(self) -> list[tuple[Report, T]]:
         return self._waiting[:]
 
-    async def send(self, batch: list[tuple[Report, T]]) -> QueueError | None:
-        """Sends some of those that wait, and tells what Redis refused, which goes on waiting.
+    async def send(self, batch: list[tuple[Report, T]]) -> Exception | None:
+        """Sends some of those that wait, and tells why one was not taken, which goes on waiting.
 
         Raises `QueueUnavailableError`; what was not taken waits.
         """
@@ -287,12 +285,12 @@ class _Lane(Generic[T]):
             await self._take(batch)
         except QueueUnavailableError:
             raise
-        except QueueError as error:
+        except Exception as error:  # noqa: BLE001 - see `Reporter.run`
             # One that Redis refuses (a record of the wrong type, say) must not hold up all others.
             return error if len(batch) == 1 else await self._one_by_one(batch)
         return None
 
-    async def _one_by_one(self, batch: list[tuple[Report, T]]) -> QueueError | None:
+    async def _one_by_one(self, batch: list[tuple[Report, T]]) -> Exception | None:
         refusal = None
         for one in batch:
             refusal = await self.send([one]) or refusal

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from fixtures.redis import RedisServer
 from integration.worker.harness import EventLog, Records, eventually
 from integration.worker.in_process import SLOTS, Bench
-from opsagent_queue import Claim, Event, Task, TaskQueue
+from opsagent_queue import Claim, Event, EventType, Finished, Task, TaskQueue
 from opsagent_worker.handlers.context import TaskContext
 from opsagent_worker.outcome import Completed, Failed, HandBack, Retry
 from opsagent_worker.reporter import Reporter
@@ -150,6 +150,30 @@ async def test_one_outcome_that_redis_refuses_holds_up_no_other(
         await all_reported(reporter)
 
     assert (await records.task(broken)).status == "completed"
+
+
+async def test_one_outcome_that_cannot_even_be_sent_holds_up_no_other(
+    bench: Bench, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter = bench.parts(nothing).reporter
+    tasks = await claim(bench, 4)
+    odd, *others = [task.lease.task_id for task in tasks]
+    finish = bench.queue.finish
+
+    async def fail(finished: Sequence[Finished], **options: Any) -> tuple[bool, ...]:
+        if any(one.lease.task_id == odd for one in finished):
+            raise ValueError("not to be encoded")
+        return await finish(finished, **options)
+
+    monkeypatch.setattr(bench.queue, "finish", fail)
+    async with reporting(reporter):
+        reporter.post(Event.new(EventType.HEALTH_DEGRADED, payload={"not JSON": object()}))
+        for task in tasks:
+            reporter.report(task, Completed({}), seconds=0.1)
+        await eventually(lambda: reporter.unreported == 1, what="all others are reported")
+
+    assert {task.status for task in await records.ended(*others)} == {"completed"}
+    assert await records.status(odd) == "in_progress"
 
 
 async def test_a_late_outcome_is_counted_and_changes_nothing(
