@@ -110,9 +110,10 @@ local function next_ones(number)
   return ids, kinds
 end
 
-local now, taken = iso_now(), {}
+local now, taken, seen = iso_now(), {}, {}
 
--- Add those of `ids` that really are to be handed out to `taken`. Each leaves the index in any case.
+-- Add those of `ids` that really are to be handed out to `taken`. Each leaves the index in any case. One
+-- that stands there twice, as can be after a loss of TYPES, counts once.
 local function take(ids, kinds)
   local scores, claims = scores_in(TASKS, ids), redis.call('HMGET', CLAIMS, unpack(ids))
   local foreign, busy, orphans, ended, again, by_kind = {}, {}, {}, {}, {}, {}
@@ -120,7 +121,8 @@ local function take(ids, kinds)
     local kind, score = kinds[index], scores[index]
     by_kind[kind] = by_kind[kind] or {}
     table.insert(by_kind[kind], id)
-    if score then
+    if score and not seen[id] then
+      seen[id] = true
       local record = not claims[index] and read_for_start(id, now)
       if claims[index] then
         busy[#busy + 1] = id

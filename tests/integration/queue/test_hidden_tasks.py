@@ -1,8 +1,10 @@
 """What the index knows wrongly must hide no task for long."""
 
+import msgspec
 import pytest
 
-from fixtures.queue_bench import Bench
+from fixtures.queue_bench import LONG_MS, Bench
+from opsagent_queue import Finished
 
 pytestmark = pytest.mark.integration
 
@@ -62,3 +64,23 @@ async def test_a_look_at_the_whole_queue_skips_nothing_while_tasks_are_handed_ou
         assert len((await bench.claim(32)).claims) == 32
         steps += 1
     assert steps <= 2000 // 192 + 1
+
+
+async def test_a_task_that_stands_in_the_index_twice_is_handed_out_once(bench: Bench) -> None:
+    """Its type was rewritten, and the list of types was lost at the same time."""
+    task = bench.task(type="deploy")
+    await bench.produce(task)
+    await bench.queue.index()
+    await bench.client.delete(bench.queue.keys.own("types"))
+    await bench.produce(msgspec.structs.replace(task, type="monitor"))
+    await bench.queue.index()
+    await bench.enqueue(bench.task(type="deploy"))
+    claims = (await bench.claim(4)).claims
+    assert len(claims) == 2
+    assert all(
+        await bench.queue.finish(
+            [Finished(lease=claim.lease, status="completed", seconds=1) for claim in claims],
+            version="v1",
+            result_ttl_ms=LONG_MS,
+        )
+    )
