@@ -286,10 +286,15 @@ async def _queue(
         max_connections=connections,
         client_name=f"opsagent-{purpose}",
     )
-    async with redis:
+    try:
         yield TaskQueue(
             redis, worker=settings.worker, prefix=settings.queue_prefix, agents=settings.agents
         )
+    finally:
+        # Over TLS the other side has its part in closing, and it may be gone.
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await redis.aclose()
 
 
 def _describe(

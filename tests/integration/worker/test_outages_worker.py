@@ -1,5 +1,6 @@
 """A worker whose Redis fails in every way it can: it stays, loses nothing, and goes on by itself."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from doubles.loopback import Gate
+from doubles.tls import certificate
 from fixtures.access_rules import rule
 from fixtures.redis import RedisServer
 from fixtures.sentinel import FailoverSetup
@@ -247,3 +249,31 @@ async def test_a_task_that_runs_during_a_failover_is_reported_to_the_new_master(
         await completed(queue, records, health_url)
         assert gate.arrived == 1
     assert "watch-word" not in "".join(worker.output)
+
+
+async def test_a_worker_ends_well_although_redis_does_not_take_part_in_closing_tls(
+    tmp_path: Path, start_worker: StartWorker
+) -> None:
+    pem = certificate(tmp_path, valid_days=1)
+    server = RedisServer(
+        tmp_path,
+        *("--tls-cert-file", str(pem), "--tls-key-file", str(pem)),
+        *("--tls-ca-cert-file", str(pem), "--tls-auth-clients", "no"),
+        tls=True,
+    )
+    server.start()
+    try:
+        worker = await start_worker(
+            REDIS_URL=server.tls_url,
+            OPSAGENT_REDIS_CA_FILE=str(pem),
+            OPSAGENT_DRAIN_TIMEOUT="0s",
+            OPSAGENT_LEASE="30s",
+        ).started()
+        server.freeze()
+        worker.signal(signal.SIGTERM)
+
+        assert await worker.exit_code() == 0
+        assert worker.logged("worker failed") == []
+    finally:
+        server.thaw()
+        server.stop()
