@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from opsagent_queue import Task, TaskQueue
+from opsagent_worker.cancellation import cancel_until_done
 from opsagent_worker.drain import StopSignals
 from opsagent_worker.handlers.context import Run, TaskHandler
 from opsagent_worker.metrics import Metrics
@@ -65,7 +66,12 @@ class Bench:
     ) -> AsyncIterator[WorkerParts]:
         parts = self.parts(handlers)
         work = asyncio.create_task(parts.work())
-        yield parts
+        try:
+            yield parts
+        except BaseException:
+            # The test has failed: its handlers may wait for ever.
+            await cancel_until_done([work])
+            raise
         self.signals.received()
         await work
 
