@@ -47,7 +47,10 @@ def test_what_ends_by_itself_is_unavailable(reply: str) -> None:
         ("NOPERM User ops has no permissions to run the 'evalsha' command", "be granted"),
         (f"{SCRIPT_62}NOPERM this user has no permissions to run the 'zadd' command ", "granted"),
         (f"ERR The user executing the script can't run this command{SCRIPT_7}", "be granted"),
-        ("ERR ACL failure in script: User ops has no permissions to run the 'zadd' command", "be g"),
+        (
+            "ERR ACL failure in script: User ops has no permissions to run the 'zadd' command",
+            "be g",
+        ),
         ("NOAUTH Authentication required.", "credentials"),
         ("WRONGPASS invalid username-password pair or user is disabled.", "credentials"),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", "another prefix"),
