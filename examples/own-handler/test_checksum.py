@@ -8,7 +8,7 @@ import respx
 from checksum import checksum
 from opsagent_worker.testing import run_task
 
-URL = "https://files.example/cat.png"
+URL = "https://example.com/cat.png"
 
 pytestmark = pytest.mark.asyncio
 
