@@ -110,7 +110,10 @@ class _Drain:
         """
         with self.server.client() as redis:
             for _ in range(most):
+                deadline = time.monotonic() + _REST_SECONDS
                 while len(self.pool.at_work()) < self.pool.size and not at_rest(redis):
+                    if time.monotonic() > deadline:
+                        raise BenchmarkError("waited in vain for every worker to be at work")
                     time.sleep(0.02)
                 time.sleep(self.chance.uniform(*_BETWEEN))
                 if at_rest(redis):
