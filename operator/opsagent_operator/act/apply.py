@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from opsagent_operator.act.drift import differences
-from opsagent_operator.decide.plan import Event
 from opsagent_operator.kube.client import CONTROLLER_REVISIONS, DEPLOYMENTS, Kube, Resource
+from opsagent_operator.model.plan import Event
 from opsagent_operator.observe.cluster import ClusterCache, Key
 
 __all__ = ["RESOURCES", "Applier"]

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import structlog
 
-from opsagent_operator.decide.observed import Worker
-from opsagent_operator.decide.plan import Event
 from opsagent_operator.kube.client import EVENTS, WORKERS, Kube
 from opsagent_operator.kube.errors import Conflict, KubeError, NamespaceTerminating
+from opsagent_operator.model.observed import Worker
+from opsagent_operator.model.plan import Event
 
 __all__ = ["EventRecorder"]
 

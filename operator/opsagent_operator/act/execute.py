@@ -8,10 +8,10 @@ from opsagent_operator.act.apply import RESOURCES, Applier
 from opsagent_operator.act.events import EventRecorder
 from opsagent_operator.act.gate import set_intake
 from opsagent_operator.act.status import write_status
-from opsagent_operator.decide.observed import Unreachable, Worker
-from opsagent_operator.decide.plan import Event, ObjectKey, Plan
 from opsagent_operator.kube.client import Kube
 from opsagent_operator.kube.errors import Conflict, NotFound, Rejected
+from opsagent_operator.model.observed import Unreachable, Worker
+from opsagent_operator.model.plan import Event, ObjectKey, Plan
 from opsagent_operator.observe.cluster import ClusterCache, Key
 from opsagent_operator.observe.queue import Queues
 

@@ -1,6 +1,6 @@
 """Closes and opens the intake of a queue: sub-second, and before anything happens in Kubernetes."""
 
-from opsagent_operator.decide.observed import Unreachable, Worker
+from opsagent_operator.model.observed import Unreachable, Worker
 from opsagent_operator.observe.queue import Queues
 from opsagent_queue import TaskQueue
 

@@ -9,9 +9,9 @@ and the schema refuses that.)
 from collections.abc import Mapping
 from typing import Any
 
-from opsagent_operator.decide.observed import Worker
 from opsagent_operator.kube.client import WORKERS, Kube
 from opsagent_operator.kube.errors import Conflict, NotFound
+from opsagent_operator.model.observed import Worker
 from opsagent_operator.observe.cluster import ClusterCache
 
 __all__ = ["merge_patch", "write_status"]

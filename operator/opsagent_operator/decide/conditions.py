@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from opsagent_operator.api.status import Condition
-from opsagent_operator.decide.observed import InvalidSpec, QueueState, Unreachable
 from opsagent_operator.decide.situation import Situation
+from opsagent_operator.model.observed import InvalidSpec, QueueState, Unreachable
 
 __all__ = ["conditions"]
 

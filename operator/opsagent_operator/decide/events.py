@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from opsagent_operator.decide.observed import Revision
-from opsagent_operator.decide.plan import Event
 from opsagent_operator.decide.situation import Situation
+from opsagent_operator.model.observed import Revision
+from opsagent_operator.model.plan import Event
 
 __all__ = ["events"]
 

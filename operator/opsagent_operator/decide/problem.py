@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from opsagent_operator.api.duration import format_duration
-from opsagent_operator.decide.observed import PodState, Revision, Unreachable
+from opsagent_operator.model.observed import PodState, Revision, Unreachable
 
 __all__ = ["Problem", "apply_problem", "pod_problem", "queue_problem"]
 

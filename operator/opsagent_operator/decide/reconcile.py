@@ -8,14 +8,6 @@ from typing import Any
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
 from opsagent_operator.decide.conditions import conditions
 from opsagent_operator.decide.events import events
-from opsagent_operator.decide.observed import (
-    InvalidSpec,
-    Observed,
-    QueueState,
-    Revision,
-    Unreachable,
-)
-from opsagent_operator.decide.plan import ObjectKey, Plan
 from opsagent_operator.decide.problem import Problem, apply_problem, pod_problem, queue_problem
 from opsagent_operator.decide.replicas import desired_replicas
 from opsagent_operator.decide.rollout import (
@@ -29,6 +21,14 @@ from opsagent_operator.decide.status import status, status_delay
 from opsagent_operator.decide.target import serving_revision, target_revision
 from opsagent_operator.manifests.deployment import deployment
 from opsagent_operator.manifests.revision import controller_revision
+from opsagent_operator.model.observed import (
+    InvalidSpec,
+    Observed,
+    QueueState,
+    Revision,
+    Unreachable,
+)
+from opsagent_operator.model.plan import ObjectKey, Plan
 
 __all__ = ["decide"]
 
@@ -176,6 +176,6 @@ def _explain(situation: Situation, plan: Plan, now: datetime) -> Plan:
 
 def _pause(situation: Situation) -> timedelta:
     queue = situation.observed.queue
-    working = isinstance(queue, QueueState) and queue.pending + queue.in_flight > 0
+    working = isinstance(queue, QueueState) and queue.work > 0
     moving = situation.ready != situation.desired or situation.replacing
     return ACTIVE if working or moving else IDLE

@@ -11,7 +11,7 @@ from typing import Literal
 
 from opsagent_operator.api.duration import format_duration
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
-from opsagent_operator.decide.observed import Memory, QueueState, Unreachable
+from opsagent_operator.model.observed import Memory, QueueState, Unreachable
 
 __all__ = ["Replicas", "desired_replicas"]
 
@@ -83,12 +83,12 @@ def _from_depth(
 ) -> Replicas:
     scaling = spec.scaling
     per_replica = scaling.tasks_per_replica or spec.worker.concurrency
-    work = queue.pending + queue.in_flight
+    work = queue.work
     needed = -(-work // per_replica)
     wanted = min(max(needed, scaling.min_replicas), scaling.max_replicas)
     memory = _remember(memory, spec, wanted=wanted, current=current, busy=work > 0, now=now)
     why = (
-        f"{queue.pending} due + {queue.in_flight} running / {per_replica} per worker"
+        f"{queue.pending} due + {queue.in_flight or 0} running / {per_replica} per worker"
         f" = {_replicas(needed)}{_limit(spec, needed=needed, wanted=wanted)}"
     )
     if wanted >= current:

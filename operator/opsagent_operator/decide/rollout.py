@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from opsagent_operator.decide.observed import DeploymentState, Observed, Revision
 from opsagent_operator.decide.target import serving_revision
+from opsagent_operator.model.observed import DeploymentState, Observed, Revision
 
 __all__ = ["current_replicas", "expired_revisions", "promote", "replicas_by_revision"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opsagent_operator.decide.observed import Observed, Revision
 from opsagent_operator.decide.problem import Problem
 from opsagent_operator.decide.replicas import Replicas
+from opsagent_operator.model.observed import Observed, Revision
 
 __all__ = ["Situation"]
 

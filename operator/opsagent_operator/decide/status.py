@@ -14,10 +14,10 @@ from opsagent_operator.api.status import (
     RevisionStatus,
     WorkersStatus,
 )
-from opsagent_operator.decide.observed import QueueState, Revision
 from opsagent_operator.decide.problem import Problem
 from opsagent_operator.decide.situation import Situation
 from opsagent_operator.manifests.labels import WORKER
+from opsagent_operator.model.observed import QueueState, Revision
 
 __all__ = ["status", "status_delay"]
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
-from opsagent_operator.decide.observed import Observed, Revision
 from opsagent_operator.decide.problem import Problem
 from opsagent_operator.manifests.revision import new_revision, revision_name
+from opsagent_operator.model.observed import Observed, Revision
 
 __all__ = ["serving_revision", "target_revision"]
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from opsagent_operator.decide.observed import Revision, Worker
 from opsagent_operator.manifests.labels import child_metadata, selector
+from opsagent_operator.model.observed import Revision, Worker
 
 __all__ = ["deployment"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opsagent_operator.api.v1alpha1 import GROUP, KIND, VERSION
-from opsagent_operator.decide.observed import Worker
+from opsagent_operator.model.observed import Worker
 
 __all__ = [
     "CONTAINER",

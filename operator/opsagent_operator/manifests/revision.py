@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
-from opsagent_operator.decide.observed import Revision, Worker
 from opsagent_operator.manifests.labels import PROMOTED_AT, child_metadata
 from opsagent_operator.manifests.pod_template import pod_template
+from opsagent_operator.model.observed import Revision, Worker
 
 __all__ = ["controller_revision", "image_reference", "new_revision", "revision_name"]
 

@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
-from opsagent_operator.decide.observed import (
+from opsagent_operator.manifests.labels import CONTAINER, PROMOTED_AT, REVISION
+from opsagent_operator.model.observed import (
     DeploymentState,
     InvalidSpec,
     PodState,
     Revision,
     Worker,
 )
-from opsagent_operator.manifests.labels import CONTAINER, PROMOTED_AT, REVISION
 
 __all__ = ["deployment_state", "pod_state", "revision", "worker"]
 

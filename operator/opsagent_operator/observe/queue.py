@@ -3,18 +3,20 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, TypeVar
 
 from redis import exceptions as redis_errors
 
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec, SecretKeySource
-from opsagent_operator.decide.observed import (
+from opsagent_operator.kube.errors import Forbidden
+from opsagent_operator.model.observed import (
     InvalidSpec,
     QueueState,
     Unreachable,
     Worker,
+    WorkerState,
 )
-from opsagent_operator.kube.errors import Forbidden
 from opsagent_operator.observe.cluster import Key
 from opsagent_operator.observe.redis_pools import Endpoint, Pool, RedisPools
 from opsagent_operator.observe.secrets import SecretCache
@@ -235,19 +237,23 @@ async def _wrong_type(queue: TaskQueue, pool: Pool) -> Unreachable:
 
 
 def _state(snapshot: Snapshot) -> QueueState:
-    alive = [
-        beat
-        for beat in snapshot.workers.values()
-        if beat.seen_ms is not None and snapshot.time_ms - beat.seen_ms < SILENT_AFTER_MS
-    ]
     return QueueState(
         pending=snapshot.pending,
         delayed=snapshot.delayed,
+        next_due=None
+        if snapshot.next_due_ms is None
+        else timedelta(milliseconds=snapshot.next_due_ms),
         in_flight=snapshot.in_flight,
         dead=snapshot.dead,
         foreign=snapshot.foreign,
         oldest_seconds=None if snapshot.oldest_ms is None else snapshot.oldest_ms / 1000,
         paused=snapshot.paused,
-        busy_workers=len(snapshot.busy),
-        draining_workers=sum(beat.draining for beat in alive),
+        estimated=snapshot.estimated,
+        run_id=snapshot.run_id,
+        held=snapshot.busy,
+        workers={
+            pod: WorkerState(slots=beat.slots, version=beat.version, draining=beat.draining)
+            for pod, beat in snapshot.workers.items()
+            if beat.seen_ms is not None and snapshot.time_ms - beat.seen_ms < SILENT_AFTER_MS
+        },
     )

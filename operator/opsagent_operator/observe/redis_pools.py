@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from redis.asyncio import Redis
 
-from opsagent_operator.decide.observed import Unreachable
+from opsagent_operator.model.observed import Unreachable
 from opsagent_queue import connect
 
 __all__ = ["Endpoint", "Pool", "RedisPools"]

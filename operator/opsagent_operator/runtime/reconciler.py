@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opsagent_operator.act.execute import Executor
-from opsagent_operator.decide.observed import Memory, Observed, QueueState, Unreachable
-from opsagent_operator.decide.plan import Plan
 from opsagent_operator.decide.reconcile import decide
 from opsagent_operator.kube.client import CONTROLLER_REVISIONS, DEPLOYMENTS, PODS, Resource
 from opsagent_operator.kube.errors import NamespaceTerminating
+from opsagent_operator.model.observed import Memory, Observed, QueueState, Unreachable
+from opsagent_operator.model.plan import Plan
 from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import ClusterCache, Key
 from opsagent_operator.observe.queue import Queues

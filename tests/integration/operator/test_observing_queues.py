@@ -12,8 +12,8 @@ import redis
 
 from fixtures.redis import RedisServer
 from fixtures.sentinel import FailoverSetup
-from opsagent_operator.decide.observed import QueueState, Unreachable, Worker
 from opsagent_operator.kube.errors import Forbidden, NotFound
+from opsagent_operator.model.observed import QueueState, Unreachable, Worker
 from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import Key
 from opsagent_operator.observe.queue import Queues

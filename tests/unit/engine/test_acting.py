@@ -10,10 +10,10 @@ import pytest
 from opsagent_operator.act.apply import CORRECTION_INTERVAL, Applier
 from opsagent_operator.act.events import MESSAGE_LIMIT, EventRecorder
 from opsagent_operator.act.execute import Executor
-from opsagent_operator.decide.observed import Worker
-from opsagent_operator.decide.plan import Event, ObjectKey, Plan
 from opsagent_operator.kube.client import DEPLOYMENTS, EVENTS, Resource
 from opsagent_operator.kube.errors import Conflict, NotFound, Rejected, Unavailable
+from opsagent_operator.model.observed import Worker
+from opsagent_operator.model.plan import Event, ObjectKey, Plan
 from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import ClusterCache, Key
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from opsagent_operator.decide.observed import DeploymentState, InvalidSpec, Revision, Worker
 from opsagent_operator.manifests.deployment import deployment
 from opsagent_operator.manifests.revision import controller_revision, new_revision
+from opsagent_operator.model.observed import DeploymentState, InvalidSpec, Revision, Worker
 from opsagent_operator.observe import convert
 
 PODS = yaml.safe_load((Path(__file__).parent / "objects" / "pods.yaml").read_text())

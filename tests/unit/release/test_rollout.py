@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.world import UNREACHABLE, V1, V2, V3, World, make_queue, make_spec
-from opsagent_operator.decide.observed import InvalidSpec, Memory
 from opsagent_operator.manifests.revision import revision_name
+from opsagent_operator.model.observed import InvalidSpec, Memory
 
 
 def serving(world: World, version: str = V1, *, pending: int = 16) -> World:

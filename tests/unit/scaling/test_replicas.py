@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.world import START, UNREACHABLE, make_queue, make_spec
-from opsagent_operator.decide.observed import Memory
 from opsagent_operator.decide.replicas import Replicas, desired_replicas
+from opsagent_operator.model.observed import Memory
 
 SECOND = timedelta(seconds=1)
 

@@ -10,8 +10,8 @@ import pytest
 
 from fixtures.world import START, UNREACHABLE, V1, V2, World, make_queue
 from opsagent_operator.decide import conditions as conditions_module
-from opsagent_operator.decide.observed import DeploymentState, Observed, PodState
 from opsagent_operator.decide.reconcile import decide
+from opsagent_operator.model.observed import DeploymentState, Observed, PodState
 
 ALL = ["Ready", "Available", "Reconciling", "Stalled", "QueueReachable", "ScalingActive", "Paused"]
 

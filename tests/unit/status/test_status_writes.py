@@ -18,7 +18,9 @@ def test_moving_numbers_are_written_together_and_the_last_ones_are_not_forgotten
     world.tick(10)
     writes = world.status_writes
     for pending in (16, 15, 14, 13):
-        world.queue = make_queue(pending=pending, busy_workers=pending % 3)
+        world.queue = make_queue(
+            pending=pending, held=dict.fromkeys(map(str, range(pending % 3)), 1)
+        )
         world.visit()
         world.tick(1)
     assert world.status_writes == writes + 1

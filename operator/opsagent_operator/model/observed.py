@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
@@ -18,9 +18,11 @@ __all__ = [
     "Observed",
     "PodState",
     "QueueState",
+    "Removal",
     "Revision",
     "Unreachable",
     "Worker",
+    "WorkerState",
 ]
 
 
@@ -79,7 +81,13 @@ class PodState:
     revision: str
     ready: bool
     created_at: datetime
+    ready_at: datetime | None = None
+    """When it last became ready; None while it is not."""
     deleting: bool = False
+    deletion_cost: int = 0
+    """Its `controller.kubernetes.io/pod-deletion-cost`: of several pods the cheapest goes first."""
+    protected: bool = False
+    """Whether it carries the annotations that ask autoscalers of nodes to leave it where it is."""
     waiting_reason: str | None = None
     """Why the container waits: `ImagePullBackOff`, `CrashLoopBackOff`, `CreateContainerConfigError`…"""
     waiting_message: str | None = None
@@ -90,6 +98,17 @@ class PodState:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerState:
+    """What one worker pod has told about itself."""
+
+    slots: int
+    """Tasks it can run at once."""
+    version: str
+    draining: bool = False
+    """Whether it is about to end: it has got SIGTERM."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueueState:
     """The queue at one moment, other agents' tasks left out."""
 
@@ -97,16 +116,48 @@ class QueueState:
     """Tasks that could start now, delayed ones that are due included."""
     delayed: int
     """Tasks that wait for a later moment."""
-    in_flight: int
+    soon: int = 0
+    """How many of the delayed ones are due before a pod started now would be ready."""
+    next_due: timedelta | None = None
+    """Until the next delayed task is due; None when none is delayed."""
+    in_flight: int | None
+    """Tasks that are being worked on; None where the kind of queue does not tell."""
     dead: int
     foreign: int
     """Tasks of other agents in the same queue."""
     oldest_seconds: float | None
     paused: bool
     """Whether the gate in Redis stops the intake."""
-    busy_workers: int
-    """Worker pods that hold at least one task."""
-    draining_workers: int
+    estimated: bool = False
+    """Whether `pending` is an estimate: most of the waiting tasks have not been looked at yet."""
+    run_id: str | None = None
+    """Identifies this run of the Redis server; None where it does not tell."""
+    mean_seconds: float | None = None
+    """What a task has lately taken on average; None when it is not asked for or nothing ended yet."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Tasks held, by pod; a pod that holds none is absent."""
+    workers: Mapping[str, WorkerState] = field(default_factory=dict)
+    """Workers that have given a sign of life of late, by pod."""
+    marked: frozenset[str] = frozenset()
+    """Pods with a drain mark: they get no more tasks."""
+    task_aware: bool = True
+    """Whether leases, heartbeats, drain marks and the gate exist: not for a plain list or stream."""
+
+    @property
+    def work(self) -> int:
+        """Tasks that need a worker now."""
+        return self.pending + (self.in_flight or 0)
+
+    @property
+    def busy_workers(self) -> int | None:
+        """Worker pods that hold at least one task; None where the kind of queue does not tell."""
+        return len(self.held) if self.task_aware else None
+
+    @property
+    def draining_workers(self) -> int | None:
+        """Worker pods that finish what they hold and take nothing new; None as above."""
+        ending = {pod for pod, worker in self.workers.items() if worker.draining}
+        return len(ending | (self.marked & self.workers.keys())) if self.task_aware else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +168,17 @@ class Unreachable:
     """A CamelCase word: `ConnectionFailed`, `AuthenticationFailed`, `SecretNotFound`…"""
     message: str
     """What happened and what to do, without any secret."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """Pods that shall go because the replicas of their Deployment were lowered by that many."""
+
+    revision: str
+    pods: frozenset[str]
+    others: frozenset[str]
+    """Pods of the same revision that were to stay."""
+    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +193,20 @@ class Memory:
     """Replica counts asked for by the queue within the stabilization window, oldest first."""
     busy_at: datetime | None = None
     """When work was last seen in the queue."""
+    stepped_at: datetime | None = None
+    """When the number was last lowered."""
+    unknown_since: datetime | None = None
+    """Since when the queue has been unknown; None while it is known."""
+    run_id: str | None = None
+    """The run of the Redis server that was read last."""
+    emptied_at: datetime | None = None
+    """When the queue was found empty in a new run of its server; None once that is settled."""
+    start_time: timedelta | None = None
+    """From a pod's creation until it was ready, as last seen."""
+    draining_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Pods that were chosen to go, and when."""
+    removal: Removal | None = None
+    """The pods that the last lowering of a Deployment was meant for, until it is seen which ones go."""
     status_written_at: datetime | None = None
 
 
@@ -145,5 +221,7 @@ class Observed:
     """By revision name."""
     pods: tuple[PodState, ...] = ()
     memory: Memory = field(default_factory=Memory)
+    woken_by: str | None = None
+    """What this visit is due to, if it was a message: `task.created`. None for a change in the cluster or a poll."""
     apply_error: str | None = None
     """Why the API server has just refused a child, in its own words; None when it did not."""
