@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from opsagent_operator.api.duration import format_duration
 from opsagent_operator.api.schema import ApiModel
+from opsagent_operator.api.step import StepSize, wire
 from opsagent_operator.api.v1alpha1 import (
     CATEGORIES,
     GROUP,
@@ -74,6 +75,8 @@ class _JsonSchema(GenerateJsonSchema):
         match dft:
             case timedelta():
                 return format_duration(dft)
+            case StepSize():
+                return wire(dft)
             case ApiModel():
                 return _shown(dft.model_dump(mode="json", by_alias=True))
             case _:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from opsagent_operator.api import step
 from opsagent_operator.api.crd import spec_schema, status_schema
 
 BEGIN: Final = "<!-- generated from the API models: begin -->"
@@ -54,6 +55,8 @@ def _fields(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping
 
 def _type(node: Mapping[str, Any]) -> str:
     match node:
+        case {"x-kubernetes-int-or-string": True, "maxLength": step.MAX_LENGTH}:
+            text = "integer or percentage"
         case {"x-kubernetes-int-or-string": True}:
             text = "quantity"
         case {"items": item}:

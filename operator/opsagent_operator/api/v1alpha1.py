@@ -42,6 +42,7 @@ from opsagent_operator.api.status import (
     RevisionStatus,
     WorkersStatus,
 )
+from opsagent_operator.api.step import Step, parse_step
 
 __all__ = [
     "CATEGORIES",
@@ -56,6 +57,7 @@ __all__ = [
     "Affinity",
     "Condition",
     "Decision",
+    "Disruption",
     "EnvFromSource",
     "EnvVar",
     "HistoryEntry",
@@ -72,11 +74,13 @@ __all__ = [
     "Retry",
     "RevisionStatus",
     "ScaleDown",
+    "ScaleUp",
     "Scaling",
     "SecretKeyRef",
     "SecretKeySource",
     "Toleration",
     "TopologySpreadConstraint",
+    "WhenUnknown",
     "WorkerTemplate",
     "WorkersStatus",
 ]
@@ -161,6 +165,13 @@ class Queue(ApiModel):
     """Take tasks whose assigned_to is one of these; never touch others. An empty list takes every task."""
 
 
+class ScaleUp(ApiModel):
+    """How boldly workers are added."""
+
+    max_step: Step | None = None
+    """Workers to add at most every 5 seconds: a number, or a percentage of those there are. Default: all at once."""
+
+
 class ScaleDown(ApiModel):
     """How carefully workers are taken away."""
 
@@ -169,6 +180,21 @@ class ScaleDown(ApiModel):
 
     cooldown_to_zero: Annotated[Duration, between("0s", "24h")] = parse_duration("2m")
     """How long the queue must have been empty before the last worker goes."""
+
+    max_step: Step = parse_step("50%")
+    """Workers to take away at most in one step: a number, or a percentage of those there are. Between two steps passes
+    the stabilization time, or 15 seconds if that is shorter."""
+
+
+class WhenUnknown(ApiModel):
+    """What to do while nobody can say how long the queue is. Workers that run are never taken away meanwhile."""
+
+    after: Annotated[Duration, between("0s", "24h")] = parse_duration("2m")
+    """How long to wait for the queue before replicas applies. For as long, a queue that is suddenly empty after its
+    Redis was restarted or replaced is not believed."""
+
+    replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] | None = None
+    """Workers that then run at least, within minReplicas and maxReplicas. Default: those that run already."""
 
 
 class Scaling(ApiModel):
@@ -188,10 +214,22 @@ class Scaling(ApiModel):
     """Workers that run at most, however long the queue is."""
 
     tasks_per_replica: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Tasks, waiting and running, for which there is one worker. Default: worker.concurrency."""
+    """Tasks, waiting and running, for which there is one worker. Default: worker.concurrency, unless maxQueueWait is
+    set."""
+
+    max_queue_wait: Annotated[Duration, between("1s", "24h")] | None = None
+    """Time in which the waiting tasks should have been started, given how long tasks have lately taken: as many workers
+    run as that needs, or as tasksPerReplica asks for if it is set too and asks for more. Until run times are known,
+    worker.concurrency decides. Default: only the number of tasks counts, not how long they take."""
+
+    scale_up: ScaleUp = ScaleUp()
+    """How boldly workers are added."""
 
     scale_down: ScaleDown = ScaleDown()
     """How carefully workers are taken away."""
+
+    when_unknown: WhenUnknown = WhenUnknown()
+    """What to do while nobody can say how long the queue is."""
 
 
 class Retry(ApiModel):
@@ -292,6 +330,24 @@ class ReleasePolicy(ApiModel):
     """Old revisions that are kept to roll back to."""
 
 
+class Disruption(ApiModel):
+    """What others may do to running workers: people who drain nodes, and autoscalers that remove them."""
+
+    max_unavailable: Annotated[
+        Step,
+        Rule(
+            "type(self) == int || self.size() < 4 || self == '100%'",
+            "must not be more than 100%",
+        ),
+    ] = parse_step("25%")
+    """Workers that may be missing at a time because of evictions: a number, or a percentage of those there are, rounded
+    up. Becomes the PodDisruptionBudget of the worker's name."""
+
+    protect_busy: bool = False
+    """Ask Karpenter and the cluster autoscaler to leave a node alone while a worker on it runs tasks, by annotations on
+    the pod."""
+
+
 class OpsAgentWorkerSpec(ApiModel):
     """What should run."""
 
@@ -330,3 +386,6 @@ class OpsAgentWorkerSpec(ApiModel):
 
     release: ReleasePolicy = ReleasePolicy()
     """How a new version takes over from the old one."""
+
+    disruption: Disruption = Disruption()
+    """What others may do to running workers: people who drain nodes, and autoscalers that remove them."""

@@ -8,6 +8,7 @@ from typing import Any
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
 from opsagent_operator.decide.conditions import conditions
 from opsagent_operator.decide.events import events
+from opsagent_operator.decide.polls import Polls
 from opsagent_operator.decide.problem import Problem, apply_problem, pod_problem, queue_problem
 from opsagent_operator.decide.replicas import desired_replicas
 from opsagent_operator.decide.rollout import (
@@ -32,25 +33,21 @@ from opsagent_operator.model.plan import ObjectKey, Plan
 
 __all__ = ["decide"]
 
-ACTIVE = timedelta(seconds=1)
-"""Until the next look while something moves: tasks, pods, a release."""
-IDLE = timedelta(seconds=2)
-"""Until the next look while nothing does."""
 
-
-def decide(observed: Observed, now: datetime) -> Plan:
+def decide(observed: Observed, now: datetime, polls: Polls = Polls()) -> Plan:  # noqa: B008 - a value
     """What to do about one object.
 
     Args:
         observed: everything known about the object.
         now: the time of the decision, in UTC.
+        polls: the longest time until the next visit.
     """
     if observed.worker.deleting:
         # Kubernetes' garbage collector takes the children; making one now would be in its way.
         return Plan(memory=observed.memory)
     spec = observed.worker.spec
     if isinstance(spec, InvalidSpec):
-        return _explain(_unreadable(observed, spec), Plan(memory=observed.memory), now)
+        return _explain(_unreadable(observed, spec), Plan(memory=observed.memory), now, polls)
 
     # 1. Which revision shall run, and is one of its workers ready?
     found = target_revision(observed, spec, now)
@@ -85,7 +82,7 @@ def decide(observed: Observed, now: datetime) -> Plan:
         delete=tuple(_remains(expired)),
         memory=replicas.memory,
     )
-    return _explain(situation, plan, now)
+    return _explain(situation, plan, now, polls)
 
 
 def _unreadable(observed: Observed, spec: InvalidSpec) -> Situation:
@@ -153,14 +150,14 @@ def _remains(expired: tuple[Revision, ...]) -> Iterator[ObjectKey]:
         yield ObjectKey(kind="ControllerRevision", name=revision.name)
 
 
-def _explain(situation: Situation, plan: Plan, now: datetime) -> Plan:
+def _explain(situation: Situation, plan: Plan, now: datetime, polls: Polls) -> Plan:
     """The plan with the status and the events that tell it, and the time of the next visit."""
     observed = situation.observed
     after = status(situation, conditions(situation, now), now)
     delay = status_delay(
         observed.worker.status, after, written_at=plan.memory.status_written_at, now=now
     )
-    pause = _pause(situation)
+    pause = _pause(situation, polls)
     if delay is None:
         return replace(plan, requeue_after=pause)
     if delay > timedelta():
@@ -174,8 +171,8 @@ def _explain(situation: Situation, plan: Plan, now: datetime) -> Plan:
     )
 
 
-def _pause(situation: Situation) -> timedelta:
+def _pause(situation: Situation, polls: Polls) -> timedelta:
     queue = situation.observed.queue
     working = isinstance(queue, QueueState) and queue.work > 0
     moving = situation.ready != situation.desired or situation.replacing
-    return ACTIVE if working or moving else IDLE
+    return polls.active if working or moving else polls.idle

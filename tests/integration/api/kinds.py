@@ -176,6 +176,17 @@ def quantity(field: str) -> Iterator[Constraint]:
     yield no_longer_than(32, field, longest="1" * 32)
 
 
+def step(field: str, *, most: str = "999%") -> Iterator[Constraint]:
+    yield Constraint(
+        sentence=f"{field} is a number of workers or a percentage",
+        field=field,
+        says="must be a number from 1 to 1000, or a percentage from 1% to 999%, such as 50%",
+        accepts=(1, 1000, "1%", "50%", most),
+        refuses=(0, -1, 1001, "", "0%", "05%", "50", "-5%", "5.5%", "half"),
+    )
+    yield no_longer_than(4, field, longest=most)
+
+
 def label_key(field: str) -> Iterator[Constraint]:
     yield Constraint(
         sentence=f"{field} is a label's key",

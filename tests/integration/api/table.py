@@ -17,6 +17,7 @@ from integration.api.kinds import (
     one_of,
     quantity,
     required,
+    step,
     unreserved,
     version,
     without_duplicates,
@@ -147,6 +148,11 @@ CONSTRAINTS: Final[tuple[Constraint, ...]] = (
     *bounded("spec.scaling.tasksPerReplica", 1, 10_000),
     *duration("spec.scaling.scaleDown.stabilization", "0s", "-1s", "1h", "1h1ms"),
     *duration("spec.scaling.scaleDown.cooldownToZero", "0s", "-1s", "24h", "86400001ms"),
+    *step("spec.scaling.scaleDown.maxStep"),
+    *step("spec.scaling.scaleUp.maxStep"),
+    *duration("spec.scaling.maxQueueWait", "1s", "999ms", "24h", "86400001ms"),
+    *duration("spec.scaling.whenUnknown.after", "0s", "-1s", "24h", "86400001ms"),
+    *bounded("spec.scaling.whenUnknown.replicas", 1, 1000),
     # --- worker -----------------------------------------------------------------------------------
     *bounded("spec.worker.concurrency", 1, 256),
     *duration("spec.worker.taskTimeout", "1s", "999ms", "24h", "24h1s"),
@@ -377,4 +383,13 @@ CONSTRAINTS: Final[tuple[Constraint, ...]] = (
     # --- release ----------------------------------------------------------------------------------
     *duration("spec.release.progressDeadline", "1s", "999ms", "1h", "1h1s"),
     *bounded("spec.release.historyLimit", 1, 100),
+    # --- disruption -------------------------------------------------------------------------------
+    *step("spec.disruption.maxUnavailable", most="100%"),
+    Constraint(
+        sentence="no more workers than there are can be missing",
+        field="spec.disruption.maxUnavailable",
+        says="must not be more than 100%",
+        accepts=("9%", "100%", 1000),
+        refuses=("101%", "999%"),
+    ),
 )

@@ -104,3 +104,32 @@ def test_a_moment_comes_back_as_it_was_written() -> None:
     )
 
     assert condition.last_transition_time == datetime(2025, 10, 22, 7, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("written", "count", "workers"),
+    [
+        (3, 10, 3),
+        (3, 0, 3),
+        ("50%", 10, 5),
+        ("50%", 7, 4),
+        ("50%", 1, 1),
+        ("1%", 10, 1),
+        ("50%", 0, 1),
+        ("100%", 8, 8),
+        ("200%", 8, 16),
+    ],
+)
+def test_a_step_is_a_number_of_workers_or_a_share_rounded_up(
+    written: int | str, count: int, workers: int
+) -> None:
+    scaling = Scaling.model_validate({"scaleDown": {"maxStep": written}})
+
+    assert scaling.scale_down.max_step.of(count) == workers
+    assert scaling.model_dump(by_alias=True, mode="json")["scaleDown"]["maxStep"] == written
+
+
+@pytest.mark.parametrize("written", [0, -1, 1001, True, 1.5, "", "0%", "50", "1000%", "half"])
+def test_a_step_that_is_neither_is_refused(written: object) -> None:
+    with pytest.raises(ValidationError, match="neither a number from 1 to 1000 nor a percentage"):
+        Scaling.model_validate({"scaleUp": {"maxStep": written}})
