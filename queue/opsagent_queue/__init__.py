@@ -30,9 +30,10 @@ from opsagent_queue.model import (
 )
 from opsagent_queue.notes import Notes
 from opsagent_queue.progress import Progress, ProgressBoard
+from opsagent_queue.subscription import Message, Subscribed, Subscription
 from opsagent_queue.task_queue import DEFAULT_RESULT_TTL_MS, MAX_CRASHES, TaskQueue
 from opsagent_queue.url import passwords
-from opsagent_queue.wakeups import Cancelled, Created, Subscribed, Wakeup, Wakeups, Woken
+from opsagent_queue.wakeups import Cancelled, Created, Wakeup, Wakeups, Woken
 from opsagent_queue.wire import (
     Event,
     EventPriority,
@@ -67,6 +68,7 @@ __all__ = [
     "Keys",
     "Lease",
     "MalformedTaskError",
+    "Message",
     "Notes",
     "Priority",
     "Progress",
@@ -84,6 +86,7 @@ __all__ = [
     "Source",
     "Status",
     "Subscribed",
+    "Subscription",
     "Task",
     "TaskQueue",
     "TaskType",

@@ -7,7 +7,7 @@ import pytest
 from fixtures.queue_bench import Bench
 from fixtures.redis import RedisServer
 from opsagent_queue import Cancelled, Created, Subscribed, Wakeup, Wakeups, Woken, connect
-from opsagent_queue.wakeups import logger
+from opsagent_queue.subscription import logger
 
 pytestmark = pytest.mark.integration
 
@@ -115,15 +115,15 @@ async def test_a_connection_that_answers_no_ping_is_replaced(
 ) -> None:
     """A server that keeps the connection open but says nothing any more."""
     silent = asyncio.Event()
-    replies = asyncio.Queue[bytes]()
+    keys = bench.queue.keys
+    channels = ["orchestrator:events:task.created", "orchestrator:events:task.cancelled", keys.wake]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(4096):
-            await replies.put(chunk)
             if b"CLIENT" in chunk:
                 writer.write(b"+OK\r\n" * chunk.count(b"CLIENT"))
             elif b"SUBSCRIBE" in chunk:
-                for number, channel in enumerate(wakeups._channels, start=1):  # noqa: SLF001
+                for number, channel in enumerate(channels, start=1):
                     writer.write(
                         f"*3\r\n$9\r\nsubscribe\r\n${len(channel)}\r\n{channel}\r\n:{number}\r\n".encode()
                     )
@@ -131,11 +131,10 @@ async def test_a_connection_that_answers_no_ping_is_replaced(
                 silent.set()
         writer.close()
 
-    monkeypatch.setattr("opsagent_queue.wakeups._PING_SECONDS", 0.05)
+    monkeypatch.setattr("opsagent_queue.subscription._PING_SECONDS", 0.05)
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    wakeups = Wakeups(client, bench.queue.keys)
-    async with wakeups:
+    async with Wakeups(client, keys) as wakeups:
         assert await next_of(wakeups) == Subscribed()
         assert await next_of(wakeups) == Subscribed()
         assert silent.is_set()
