@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from redis import Redis
+from redis.client import Pipeline
 
 Priority = Literal["P0", "P1", "P2", "P3"]
 
@@ -38,10 +39,19 @@ class Producer:
     prefix: str = "orchestrator"
 
     def enqueue(self, orders: Iterable[Order]) -> list[str]:
-        """Enqueue each order as a task of its own; returns their ids."""
-        return [self._enqueue(order) for order in orders]
+        """Enqueue each order as a task of its own, one after the other; returns their ids."""
+        return [task_id for order in orders for task_id in self.enqueue_at_once([order])]
 
-    def _enqueue(self, order: Order) -> str:
+    def enqueue_at_once(self, orders: Iterable[Order]) -> list[str]:
+        """The same in a single transaction: nobody ever sees a part of them."""
+        with self.redis.pipeline(transaction=True) as pipe:
+            tasks = [self._add(pipe, order) for order in orders]
+            pipe.execute()
+        for task in tasks:
+            self._announce(task)
+        return [str(task["task_id"]) for task in tasks]
+
+    def _add(self, pipe: "Pipeline", order: Order) -> Mapping[str, Any]:
         now = datetime.now(UTC).isoformat()
         task: dict[str, Any] = {
             "task_id": order.task_id,
@@ -63,22 +73,19 @@ class Producer:
             "retry_count": 0,
             "max_retries": 3,
         }
-        with self.redis.pipeline(transaction=True) as pipe:
-            pipe.hset(
-                f"{self.prefix}:task:{order.task_id}",
-                mapping={
-                    "data": json.dumps(task),
-                    "status": "pending",
-                    "created_at": now,
-                    "priority": order.priority,
-                },
-            )
-            pipe.zadd(f"{self.prefix}:tasks", {order.task_id: SCORES[order.priority]})
-            pipe.execute()
-        self._announce(task, now)
-        return order.task_id
+        pipe.hset(
+            f"{self.prefix}:task:{order.task_id}",
+            mapping={
+                "data": json.dumps(task),
+                "status": "pending",
+                "created_at": now,
+                "priority": order.priority,
+            },
+        )
+        pipe.zadd(f"{self.prefix}:tasks", {order.task_id: SCORES[order.priority]})
+        return task
 
-    def _announce(self, task: Mapping[str, Any], now: str) -> None:
+    def _announce(self, task: Mapping[str, Any]) -> None:
         event = {
             "event_id": str(uuid.uuid4()),
             "event_type": "task.created",
@@ -91,7 +98,7 @@ class Producer:
                 "priority": task["priority"],
                 "assigned_to": task["assigned_to"],
             },
-            "timestamp": now,
+            "timestamp": task["created_at"],
             "metadata": {},
         }
         for channel in (f"{self.prefix}:events:task.created", f"{self.prefix}:events:*"):

@@ -161,6 +161,11 @@ class Arena:
         self.tasks += ids
         return ids
 
+    def enqueue_at_once(self, *orders: Order) -> list[str]:
+        ids = Producer(self.redis, self.prefix).enqueue_at_once(orders)
+        self.tasks += ids
+        return ids
+
     def work(self, *, seconds: float) -> Order:
         """A task that takes some time."""
         return self._watched("work", f"seconds={seconds}")

@@ -1,21 +1,24 @@
 """The operator as a process, the cluster and the queue around it, and what users do to them."""
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from devcluster.kubectl import Kubectl
+from fixtures import audit
 from opsagent_operator.kube.login import USER_AGENT
 from opsagent_queue import Task, TaskQueue, connect
 
@@ -217,6 +220,31 @@ class World:
             for deployment in self.get("deploy")
         }
 
+    @contextmanager
+    def numbers(self) -> Iterator[list[int]]:
+        """Fills, at its end, with what the only Deployment asked for meanwhile, one after the other."""
+        found: list[int] = []
+        form = "jsonpath={.metadata.resourceVersion} {.spec.replicas}{'\\n'}"
+        watch = ("-n", self.namespace, "get", "deploy", "--watch", "-o", form)
+        with (
+            TemporaryFile("a+") as output,
+            subprocess.Popen(self.kubectl.command(*watch), stdout=output) as process,  # noqa: S603 - our own program
+        ):
+
+            def seen() -> Mapping[str, str]:
+                """Replicas by resource version."""
+                output.seek(0)
+                return dict(line.split() for line in output.read().splitlines())
+
+            try:
+                eventually(seen)
+                yield found
+                (last,) = self.get("deploy")
+                eventually(lambda: last["metadata"]["resourceVersion"] in seen())
+            finally:
+                process.terminate()
+            found += [number for number, _ in itertools.groupby(map(int, seen().values()))]
+
     def until_replicas(self, expected: Mapping[str, int]) -> None:
         def look() -> bool:
             found = self.replicas()
@@ -248,16 +276,6 @@ class World:
 
     # What the API server has written down.
 
-    @contextmanager
-    def writes(self, *, agent: str = USER_AGENT) -> Iterator[list[tuple[str, str]]]:
+    def writes(self, *, agent: str = USER_AGENT) -> AbstractContextManager[list[tuple[str, str]]]:
         """Fills, at its end, with verb and object of each write of `agent` in this namespace."""
-        found: list[tuple[str, str]] = []
-        start = self.audit_log.stat().st_size
-        yield found
-        with self.audit_log.open("rb") as log:
-            log.seek(start)
-            for event in map(json.loads, log):
-                target = event["objectRef"]
-                if event["userAgent"] == agent and target.get("namespace") == self.namespace:
-                    parts = (target["resource"], target.get("subresource"), target.get("name"))
-                    found.append((event["verb"], "/".join(part for part in parts if part)))
+        return audit.writes(self.audit_log, namespace=self.namespace, agent=agent)
