@@ -81,4 +81,5 @@ class Keys:
             self.own("foreign"),
             self.own("held"),
             self.own("recent"),
+            self.own("drain"),
         )

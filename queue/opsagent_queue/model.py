@@ -48,6 +48,8 @@ class ClaimResult(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds until the next delayed task is due; None when none is delayed."""
     more: bool
     """There may be tasks that nobody has looked at yet: claim again at once."""
+    draining: bool
+    """The owner has a drain mark: nothing is handed out to it. Claims, if any, are those of the same token before."""
 
 
 class Renewed(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +137,8 @@ class Snapshot:
     """Tasks of ours that wait to be claimed, delayed ones that are due included."""
     delayed: int
     """Tasks of ours that wait for their back-off to end."""
+    soon: int = 0
+    """How many of the delayed ones are due within the time that was asked about."""
     next_due_ms: int | None
     """Milliseconds until the next delayed task is due (0 = overdue); None when none is delayed."""
     in_flight: int
@@ -151,6 +155,10 @@ class Snapshot:
     """Redis' clock at the moment of the snapshot, ms since the epoch."""
     run_id: str | None
     """Identifies this run of the Redis server; None where the server does not tell."""
+    role: str | None = None
+    """"master" or "slave", as Redis calls itself; None where the server does not tell."""
+    unknown: int = 0
+    """Waiting tasks that the index does not know, at least. `TaskQueue.index` makes it know them."""
     estimated: bool = False
     """More than 10,000 waiting tasks are unknown to the index: `pending` and `foreign` are estimates."""
     pending_by_type: Mapping[str, int] = field(default_factory=dict)
@@ -159,6 +167,10 @@ class Snapshot:
     """Leases held, by pod. A pod that holds none is absent."""
     workers: Mapping[str, Heartbeat] = field(default_factory=dict)
     """Last heartbeat of each pod that has not been forgotten."""
+    marked: frozenset[str] = frozenset()
+    """Pods with a drain mark: no claim hands out anything to them."""
+    mean_seconds: float | None = None
+    """Mean run time of what ended ok or failed under the versions asked about; None when nothing did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,6 +122,7 @@ class TaskQueue:
             next_due_ms=_optional(reply[1]),
             # What stood in the place of those that were no tasks is still there.
             more=bool(reply[2]) or len(reply[3]) == AT_ONCE < count or len(claims) < len(reply[3]),
+            draining=bool(reply[4]),
         )
 
     async def _decode(
@@ -246,17 +247,27 @@ class TaskQueue:
         """
         return int(await self._scripts.run("index", *self.agents))
 
-    async def snapshot(self) -> Snapshot:
+    async def snapshot(
+        self, *, soon_ms: int = 0, versions: Collection[str] = (), minutes: int = 10
+    ) -> Snapshot:
         """The queue's state in one atomic read; changes nothing.
+
+        `soon_ms` is how far ahead `Snapshot.soon` looks. `Snapshot.mean_seconds` is about what `versions`
+        finished in the last `minutes`, the current one included (at most 120).
 
         Exact for up to 200 waiting tasks. Beyond, what the index knows is counted as it stands there,
         and up to 10,000 waiting tasks are looked at if it does not know all.
         """
-        reply = await self._scripts.run("snapshot", *self.agents)
+        if not 1 <= minutes <= _STATS_MINUTES:
+            raise ValueError(f"minutes must be between 1 and {_STATS_MINUTES}")
+        reply = await self._scripts.run(
+            "snapshot", max(0, soon_ms), minutes, len(versions), *versions, *self.agents
+        )
         fields = dict(_pairs(reply[0]))
         return Snapshot(
             pending=int(fields["pending"]),
             delayed=int(fields["delayed"]),
+            soon=int(fields["soon"]),
             next_due_ms=_optional(fields["next_due_ms"]),
             in_flight=int(fields["in_flight"]),
             dead=int(fields["dead"]),
@@ -266,6 +277,8 @@ class TaskQueue:
             paused=fields["paused"] == "1",
             time_ms=int(fields["time_ms"]),
             run_id=fields["run_id"] or None,
+            role=fields["role"] or None,
+            unknown=int(fields["unknown"]),
             estimated=int(fields["estimated"]) == 1,
             pending_by_type={kind: int(number) for kind, number in _pairs(reply[1])},
             busy={pod: int(held) for pod, held in _pairs(reply[2])},
@@ -274,6 +287,8 @@ class TaskQueue:
                 for pod, text in _pairs(reply[3])
                 if (beat := _heartbeat(text)) is not None
             },
+            marked=frozenset(reply[4]),
+            mean_seconds=float(fields["mean_seconds"]) if fields["mean_seconds"] else None,
         )
 
     async def results(self, version: str, *, minutes: int) -> Results:
@@ -329,6 +344,17 @@ class TaskQueue:
     async def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - the call reads as a sentence
         """Close or open the gate: while closed no claim hands out anything. Idempotent."""
         await self._scripts.run("gate", int(paused))
+
+    async def set_drain_marks(self, pods: Collection[str], *, ttl_ms: int = 120_000) -> None:
+        """Mark exactly these pods: until the marks expire, no claim hands out anything to them.
+
+        What a marked pod holds it keeps and may renew. Marks last `ttl_ms` by Redis' clock unless set
+        again, so that nobody stays idle because of a caller that is gone. Pods that lose their mark are
+        woken.
+        """
+        if ttl_ms < 1:
+            raise ValueError("ttl_ms must be at least 1")
+        await self._scripts.run("drain", ttl_ms, *pods)
 
     async def heartbeat(self, pod: str, beat: Heartbeat) -> None:
         """Record what `pod` says about itself, stamped with Redis' own time."""

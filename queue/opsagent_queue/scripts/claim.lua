@@ -5,8 +5,9 @@
 -- ARGV     owner, version, count, lease in ms, token, how many hints, id…, how many types have little
 --          room, type and how many of it to hand out at most (0: none)…, agent…
 --          hints: ids heard of, sorted into the index first; no agent: every task is ours
--- returns  {paused 0|1, next due in ms or '', more 0|1, {{id, data, fence, attempt, crashes}…}}
+-- returns  {paused 0|1, next due in ms or '', more 0|1, {{id, data, fence, attempt, crashes}…}, draining 0|1}
 --          more: fewer were found than wanted, and there are ids that nobody has looked at yet
+--          draining: the owner has a drain mark, and got nothing by this call
 -- cost     O(count · (record + log queue)), plus a look at 256 records at most while ids are unknown, and a
 --          comparison of 512 ids at most every 100 ms
 --
@@ -39,6 +40,9 @@ local function row(id, data, doc, fence, has_past)
   return {id, data, fence, string.format('%d', attempt), crashes or '0'}
 end
 
+local marked_until = redis.call('ZSCORE', DRAIN, owner)
+local draining = marked_until and tonumber(marked_until) > NOW_MS and 1 or 0
+
 -- The same claim again: its reply was lost on the way. Return what it took and still holds.
 if redis.call('EXISTS', batch) == 1 then
   local rows = {}
@@ -49,10 +53,11 @@ if redis.call('EXISTS', batch) == 1 then
       rows[#rows + 1] = row(id, record.data, record.doc, claim.fence, true)
     end
   end
-  return {0, next_due_ms(), 0, rows}
+  return {0, next_due_ms(), 0, rows, draining}
 end
 
-if redis.call('HGET', GATE, 'paused') == '1' then return {1, next_due_ms(), 0, {}} end
+local paused = redis.call('HGET', GATE, 'paused') == '1' and 1 or 0
+if paused + draining > 0 then return {paused, next_due_ms(), 0, {}, draining} end
 
 -- Nothing new is begun while Redis is out of memory. It judges a script by its first write: this one,
 -- which changes nothing, needs some.
@@ -201,7 +206,7 @@ if #taken < wanted then
     more = (again or unknown_ones() > #taken) and 1 or 0
   end
 end
-if #taken == 0 then return {0, next_due_ms(), more, {}} end
+if #taken == 0 then return {0, next_due_ms(), more, {}, 0} end
 
 local fence = take_fences(#taken) - #taken
 redis.call('HSET', INDEX, 'handed_out', ms(handed_out + #taken))
@@ -236,4 +241,4 @@ local rows = {}
 for index, task in ipairs(taken) do
   rows[index] = row(task.id, task.record.started, task.record.doc, task.fence, any_past)
 end
-return {0, next_due_ms(), more, rows}
+return {0, next_due_ms(), more, rows, 0}

@@ -1,9 +1,10 @@
--- include: keys clock json records index leases
+-- include: keys clock json records index leases stats
 -- Everything the operator needs to know, at one moment. Reads only: also runs under EVAL_RO.
 --
 -- KEYS     the common vector (lib/keys.lua)
--- ARGV     agent…; none: every task is ours
--- returns  {{name, value…}, {type, pending…}, {pod, leases held…}, {pod, heartbeat JSON…}}
+-- ARGV     how far "soon" reaches in ms, of how many minutes the mean run time is taken, how many versions,
+--          version…, agent…; no agent: every task is ours
+-- returns  {{name, value…}, {type, pending…}, {pod, leases held…}, {pod, heartbeat JSON…}, {pod marked…}}
 -- cost     O(types + in flight + workers). Where the index does not know every waiting task, a look at up
 --          to 10,000 of them, and at the records of those it does not know; beyond, numbers are estimated.
 --          With few tasks of ours among others' also O(waiting), at 0.07 µs each
@@ -13,7 +14,8 @@
 -- decide whether a worker is needed at all. An index that lost as many as it missed would seem complete.
 -- Beyond, tasks that ended while they wait may be counted.
 
-local agents = agents_from(1)
+local soon_ms, minutes, versions = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local agents = agents_from(4 + versions)
 local SMALL, MOST, CHUNK = 200, 10000, 500
 local MOST_COMPARED = 100000   -- 7 ms
 
@@ -138,9 +140,25 @@ for owner, number in pairs(held_by) do
   busy[#busy + 1] = string.format('%d', number)
 end
 
--- Some managed servers do not let clients ask.
-local info = redis.pcall('INFO', 'server')
-local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+-- What Redis tells about itself; some managed servers do not let clients ask.
+local function told(section, pattern)
+  local info = redis.pcall('INFO', section)
+  return type(info) == 'string' and string.match(info, pattern) or ''
+end
+
+-- Mean run time in seconds of what ended in the last minutes, or '' if nothing did.
+local function mean_seconds()
+  local us, ended = 0, 0
+  for version = 4, 3 + versions do
+    for minute = MINUTE - minutes + 1, MINUTE do
+      local key = STATS_PREFIX .. ARGV[version] .. ':' .. ms(minute)
+      for index, value in ipairs(redis.call('HMGET', key, 'us', 'le:inf', unpack(BUCKETS))) do
+        if index == 1 then us = us + (tonumber(value) or 0) else ended = ended + (tonumber(value) or 0) end
+      end
+    end
+  end
+  return ended > 0 and string.format('%.6f', us / ended / 1000000) or ''
+end
 
 return {
   {
@@ -155,9 +173,14 @@ return {
     'paused', redis.call('HGET', GATE, 'paused') or '0',
     'estimated', estimated,
     'time_ms', ms(NOW_MS),
-    'run_id', run_id,
+    'run_id', told('server', 'run_id:(%w+)'),
+    'role', told('replication', 'role:(%w+)'),
+    'soon', redis.call('ZCOUNT', DELAYED, '(' .. ms(NOW_MS), ms(NOW_MS + soon_ms)),
+    'unknown', math.max(0, waiting - known),
+    'mean_seconds', mean_seconds(),
   },
   types,
   busy,
   redis.call('HGETALL', WORKERS),
+  redis.call('ZRANGEBYSCORE', DRAIN, '(' .. ms(NOW_MS), '+inf'),
 }

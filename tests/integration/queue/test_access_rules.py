@@ -161,7 +161,7 @@ async def observing(it: Bench, all_: Bench) -> None:
     await all_.enqueue(all_.task())
     await all_.claim_one()
     await all_.queue.heartbeat("pod-1", Heartbeat(version="v1", slots=1))
-    snapshot = await it.queue.snapshot()
+    snapshot = await it.queue.snapshot(soon_ms=LONG_MS, versions=["v1"])
     assert (snapshot.pending, snapshot.in_flight, len(snapshot.workers)) == (1, 1, 1)
 
 
@@ -182,8 +182,10 @@ async def observing_behind_other_agents(it: Bench, all_: Bench) -> None:
     assert (await it.queue.snapshot()).pending == 1
 
 
-async def telling_restarts(it: Bench, _: Bench) -> None:
-    assert (await it.queue.snapshot()).run_id is not None
+async def telling_restarts_and_failovers(it: Bench, _: Bench) -> None:
+    snapshot = await it.queue.snapshot()
+    assert snapshot.run_id is not None
+    assert snapshot.role is not None
 
 
 async def noting(it: Bench, _: Bench) -> None:
@@ -228,6 +230,18 @@ async def pausing(it: Bench, all_: Bench) -> None:
     await it.queue.set_paused(True)
     assert (await all_.claim()).paused
     await it.queue.set_paused(False)
+
+
+async def marking(it: Bench, all_: Bench) -> None:
+    await it.queue.set_drain_marks(["pod-1", "pod-2"])
+    assert (await it.queue.snapshot()).marked == {"pod-1", "pod-2"}
+    await it.queue.set_drain_marks(["pod-2"])
+    assert (await all_.claim(owner="pod-2")).draining
+
+
+async def being_marked(it: Bench, all_: Bench) -> None:
+    await all_.queue.set_drain_marks(["pod-1"])
+    assert (await it.claim(owner="pod-1")).draining
 
 
 async def naming_a_key_of_the_wrong_type(it: Bench, _: Bench) -> None:
@@ -293,6 +307,7 @@ WORKER_OPERATIONS: Final = (
     claiming_behind_other_agents,
     claiming_beside_what_is_queued_again,
     claiming_a_record_that_is_no_task,
+    being_marked,
     renewing,
     finishing,
     finishing_what_nobody_touched,
@@ -318,8 +333,9 @@ OPERATOR_OPERATIONS: Final = (
     observing,
     observing_a_large_queue,
     observing_behind_other_agents,
-    telling_restarts,
+    telling_restarts_and_failovers,
     pausing,
+    marking,
     being_woken,
     naming_a_key_of_the_wrong_type,
     reading_results,

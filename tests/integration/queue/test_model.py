@@ -87,6 +87,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue, self.keys = self.bench.queue, self.bench.queue.keys
         self.models: dict[str, Model] = {}
         self.paused = False
+        self.marked: frozenset[str] = frozenset()
+        self.tokens: dict[str, tuple[str, list[Lease]]] = {}
         self.data: dict[Lease, str] = {}
         self.exact = True
         self.fence = 0
@@ -111,6 +113,7 @@ class QueueMachine(RuleBasedStateMachine):
     def nothing_is_hidden_for_ever(self) -> None:
         """However the index was mistreated: a few claims hand out all that can run."""
         self.run(self.queue.set_paused(False))
+        self.run(self.queue.set_drain_marks([]))
         for _ in range(4):
             self.run(self.bench.claim(100))
         left = {m.task.task_id for m in self.models.values() if m.place == "waiting" and m.ready}
@@ -162,8 +165,9 @@ class QueueMachine(RuleBasedStateMachine):
             self.bench.claim(count, owner=owner, token=token, hints=heard, without=without)
         )
         assert result.paused is self.paused
+        assert result.draining is (owner in self.marked)
         got = [claim.lease for claim in result.claims]
-        if self.paused:
+        if self.paused or owner in self.marked:
             assert got == []
             return multiple()
         for model in self.models.values():
@@ -185,6 +189,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.fence = lease.fence
             model.place, model.lease = "leased", lease
         self.notice_set_aside()
+        if got:
+            self.tokens[token] = owner, got
         if again and got:
             repeated = self.run(self.bench.claim(count, owner=owner, token=token))
             assert [claim.lease for claim in repeated.claims] == got
@@ -321,6 +327,28 @@ class QueueMachine(RuleBasedStateMachine):
         self.run(self.queue.set_paused(paused))
         self.paused = paused
 
+    @rule(pods=st.frozensets(WORKERS))
+    def mark(self, pods: frozenset[str]) -> None:
+        self.run(self.queue.set_drain_marks(pods, ttl_ms=LONG_MS))
+        self.marked = pods
+
+    @rule(pods=st.frozensets(WORKERS))
+    def marks_expire(self, pods: frozenset[str]) -> None:
+        for pod in pods & self.marked:
+            self.run(self.bench.client.zadd(self.keys.own("drain"), {pod: 1}, xx=True))
+        self.marked -= pods
+
+    @rule(data=st.data())
+    def claim_again(self, data: st.DataObject) -> None:
+        """The reply to a claim was lost: it tells what it took and still holds, mark or no mark."""
+        if not self.tokens:
+            return
+        token, (owner, taken) = data.draw(st.sampled_from(list(self.tokens.items())))
+        result = self.run(self.bench.claim(6, owner=owner, token=token))
+        held = [one for one in taken if (m := self.holds(one)) and not m.wiped]
+        assert [claim.lease.fence for claim in result.claims] == [one.fence for one in held]
+        assert result.draining is (owner in self.marked)
+
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         model = self.some(data, "waiting", "leased", "delayed")
@@ -429,6 +457,7 @@ class QueueMachine(RuleBasedStateMachine):
             if (m.place == "waiting" and m.ready) or (m.place == "delayed" and m.due)
         ]
         assert (snapshot.pending, snapshot.in_flight) == (len(pending), len(held))
+        assert snapshot.marked == self.marked
 
 
 def test_no_history_of_claims_crashes_and_outside_changes_loses_or_doubles_a_task(

@@ -5,7 +5,7 @@ import pytest
 from redis.asyncio import Redis
 
 from fixtures.queue_bench import LONG_MS, Bench
-from opsagent_queue import Heartbeat, TaskQueue
+from opsagent_queue import Finished, Heartbeat, TaskQueue
 from opsagent_queue.scripts import load
 
 pytestmark = pytest.mark.integration
@@ -134,6 +134,61 @@ async def test_the_snapshot_script_only_reads(bench: Bench) -> None:
     if int(server["redis_version"].split(".")[0]) < 7:
         pytest.skip("EVAL_RO came with Redis 7.0")
     vector = bench.queue.keys.vector
-    reply = await bench.client.eval_ro(load("snapshot").text, len(vector), *vector, "ops")
+    reply = await bench.client.eval_ro(
+        load("snapshot").text, len(vector), *vector, 0, 10, 1, "v1", "ops"
+    )
     fields = dict(zip(reply[0][::2], reply[0][1::2], strict=True))
     assert (fields["pending"], fields["delayed"], fields["foreign"]) == (2, 0, 1)
+
+
+async def test_soon_counts_the_delayed_tasks_that_become_due_in_time(bench: Bench) -> None:
+    for delay_ms in (0, LONG_MS, LONG_MS, 3 * LONG_MS):
+        await bench.retry((await bench.claim_one()).lease, delay_ms=delay_ms)
+    snapshot = await bench.queue.snapshot(soon_ms=2 * LONG_MS)
+    assert (snapshot.pending, snapshot.delayed, snapshot.soon) == (1, 3, 2)
+    assert (await bench.queue.snapshot()).soon == 0
+
+
+async def test_unknown_are_the_tasks_that_nobody_has_looked_at(bench: Bench) -> None:
+    await bench.produce(bench.task())
+    await bench.queue.index()
+    await bench.produce(*(bench.task() for _ in range(300)))
+    assert (await bench.queue.snapshot()).unknown == 300
+    while await bench.queue.index():
+        pass
+    assert (await bench.queue.snapshot()).unknown == 0
+
+
+async def test_a_lone_server_is_a_master(bench: Bench) -> None:
+    assert (await bench.queue.snapshot()).role == "master"
+
+
+async def test_the_mean_run_time_is_over_the_versions_asked_about(bench: Bench) -> None:
+    for version, seconds in [("v1", 1.0), ("v2", 4.0), ("v3", 60.0)]:
+        finished = Finished(
+            lease=(await bench.claim_one()).lease,
+            status="failed" if version == "v2" else "completed",
+            seconds=seconds,
+            error="x",
+        )
+        await bench.queue.finish([finished], version=version, result_ttl_ms=LONG_MS)
+    assert (await bench.queue.snapshot(versions=["v1", "v2"])).mean_seconds == 2.5
+    assert (await bench.queue.snapshot(versions=["v3"], minutes=120)).mean_seconds == 60.0
+
+
+async def test_without_an_end_there_is_no_mean_run_time(bench: Bench) -> None:
+    """Neither a retry nor a worker that died says how long a task takes."""
+    await bench.retry((await bench.claim_one()).lease)
+    crashed = await bench.claim_one()
+    await bench.expire(crashed.lease)
+    await bench.queue.reap()
+    assert (await bench.queue.snapshot(versions=["v1"])).mean_seconds is None
+    assert (await bench.queue.snapshot()).mean_seconds is None
+
+
+@pytest.mark.parametrize("minutes", [0, 121])
+async def test_the_mean_run_time_is_of_as_many_minutes_as_are_kept(
+    bench: Bench, minutes: int
+) -> None:
+    with pytest.raises(ValueError, match="between 1 and 120"):
+        await bench.queue.snapshot(minutes=minutes)

@@ -1,6 +1,6 @@
 -- Names of the keys, in the order of Keys.vector (keys.py).
 local TASKS, PROCESSING, LEASES, CLAIMS, FENCE, DELAYED, DEAD, DEAD_RECORDS, ORPHANED, WORKERS,
-      GATE, COUNTERS, INDEX, TYPES, FOREIGN, HELD, RECENT = unpack(KEYS)
+      GATE, COUNTERS, INDEX, TYPES, FOREIGN, HELD, RECENT, DRAIN = unpack(KEYS)
 
 -- "<prefix>:tasks" and "<own>:leases" tell the names of what belongs to a single task.
 local RECORD_PREFIX = string.sub(TASKS, 1, -2) .. ':'
