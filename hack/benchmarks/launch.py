@@ -1,6 +1,7 @@
 """Starts one worker the way its users do, and reads what it prints."""
 
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -81,11 +82,17 @@ class Worker:
         self._process.send_signal(number)
 
     def wait(self, seconds: float) -> int:
-        """The exit code, once it has ended. Raises BenchmarkError if it does not."""
-        try:
-            return self._process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise BenchmarkError(f"a worker did not end within {seconds:.0f} s") from None
+        """The exit code, at the moment when it has ended. Raises BenchmarkError if it does not."""
+        if self._process.poll() is None:
+            # Popen.wait(timeout) would look every 50 ms.
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                select.select([descriptor], [], [], seconds)
+            finally:
+                os.close(descriptor)
+        if (code := self._process.poll()) is None:
+            raise BenchmarkError(f"a worker did not end within {seconds:.0f} s")
+        return code
 
     def end(self) -> None:
         """Ask it to stop, and after a while make it and all its children."""

@@ -9,9 +9,14 @@ T = TypeVar("T")
 
 CANCEL_AGAIN_SECONDS: Final = 1.0
 
+SERVICES_AGAIN_SECONDS: Final = 0.05
+"""For what has nothing to tidy up and only waits: a worker that stops should not wait for it either."""
 
-async def cancel_until_done(tasks: Iterable["asyncio.Task[None]"]) -> None:
-    """Cancels tasks as often as it takes them to end.
+
+async def cancel_until_done(
+    tasks: Iterable["asyncio.Task[None]"], *, again: float = CANCEL_AGAIN_SECONDS
+) -> None:
+    """Cancels tasks as often as it takes them to end, every `again` seconds.
 
     Once may not be enough: before Python 3.12 `asyncio.wait_for`, in which redis-py sends every command, swallows a
     cancellation that arrives in the very moment in which the command has been sent.
@@ -20,7 +25,7 @@ async def cancel_until_done(tasks: Iterable["asyncio.Task[None]"]) -> None:
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+        _, pending = await asyncio.wait(pending, timeout=again)
 
 
 async def finish_first(work: Coroutine[Any, Any, T], *, patience: float) -> T:

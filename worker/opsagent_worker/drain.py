@@ -7,7 +7,11 @@ from typing import Final
 
 import structlog
 
-from opsagent_worker.cancellation import CANCEL_AGAIN_SECONDS, cancel_until_done
+from opsagent_worker.cancellation import (
+    CANCEL_AGAIN_SECONDS,
+    SERVICES_AGAIN_SECONDS,
+    cancel_until_done,
+)
 from opsagent_worker.consumer import Consumer
 
 log = structlog.get_logger()
@@ -39,7 +43,7 @@ async def drain(
     log.info("draining", running=consumer.busy, patience=patience)
     if await _finished_in_time(consumer, claim_loop, now=now, patience=patience):
         return
-    await cancel_until_done([claim_loop])
+    await cancel_until_done([claim_loop], again=SERVICES_AGAIN_SECONDS)
     await interrupt(consumer)
 
 

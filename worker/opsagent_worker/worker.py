@@ -20,7 +20,7 @@ from opsagent_queue import (
     now_iso,
 )
 from opsagent_worker.backoff import Backoff
-from opsagent_worker.cancellation import cancel_until_done
+from opsagent_worker.cancellation import SERVICES_AGAIN_SECONDS, cancel_until_done
 from opsagent_worker.cgroup import Container
 from opsagent_worker.consumer import Claiming, Consumer
 from opsagent_worker.drain import StopSignals, drain, interrupt
@@ -80,8 +80,10 @@ async def run_worker(
             _queue(
                 settings, purpose="renewals", connections=1, reply_within=min(5.0, lease / 4)
             ) as renewals,
-            new_client(version=settings.version, breakers=circuit_breakers(metrics)) as client,
         ):
+            # Its connections end with the process. To close it httpx would first import what it closes with, which
+            # takes as long as all the rest of a stop.
+            client = new_client(version=settings.version, breakers=circuit_breakers(metrics))
             parts = WorkerParts(
                 settings=settings,
                 queue=queue,
@@ -188,7 +190,7 @@ class WorkerParts:
                 await interrupt(self.consumer)
             raise
         finally:
-            await cancel_until_done([reporting])
+            await cancel_until_done([reporting], again=SERVICES_AGAIN_SECONDS)
 
     async def _work_and_drain(self) -> None:
         """The claim loop ends first; all else goes on until nothing runs any more and everything is reported."""
@@ -222,7 +224,7 @@ class WorkerParts:
                 now=self._signals.now,
                 patience=_seconds(self._settings.drain_timeout),
             )
-            await cancel_until_done(background)
+            await cancel_until_done(background, again=SERVICES_AGAIN_SECONDS)
             await self.progress.last_words()
 
 
