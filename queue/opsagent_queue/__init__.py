@@ -33,7 +33,7 @@ from opsagent_queue.progress import Progress, ProgressBoard
 from opsagent_queue.subscription import Message, Subscribed, Subscription
 from opsagent_queue.task_queue import DEFAULT_RESULT_TTL_MS, MAX_CRASHES, TaskQueue
 from opsagent_queue.url import passwords
-from opsagent_queue.wakeups import Cancelled, Created, Wakeup, Wakeups, Woken
+from opsagent_queue.wakeups import Announcement, Cancelled, Created, Wakeup, Wakeups, Woken
 from opsagent_queue.wire import (
     Event,
     EventPriority,
@@ -51,6 +51,7 @@ from opsagent_queue.wire import (
 __all__ = [
     "DEFAULT_RESULT_TTL_MS",
     "MAX_CRASHES",
+    "Announcement",
     "Cancellation",
     "Cancelled",
     "Claim",

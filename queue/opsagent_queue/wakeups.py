@@ -4,8 +4,9 @@ A message only says "look again"; what there is to do is always read from the qu
 every new subscription counts as a wake-up too: what was published while nobody listened is lost.
 """
 
+from collections.abc import Collection
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 from redis.asyncio import Redis
@@ -38,6 +39,40 @@ class _About(msgspec.Struct, frozen=True):
     """As much of an event as is of interest here."""
 
     task_id: str
+
+
+class _Payload(msgspec.Struct, frozen=True):
+    assigned_to: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Created(msgspec.Struct, frozen=True):
+    """Whom a new task is for, as its announcement says."""
+
+    payload: _Payload
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """A message on the channel of `task.created`."""
+
+    assigned_to: str | None
+    """The agent the task is for."""
+    readable: bool = True
+    """Whether the message says whom the task is for; what nobody can read is a reason to look."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        try:
+            agent = _CREATED.decode(text).payload.assigned_to
+        except (msgspec.DecodeError, UnicodeError):
+            agent = msgspec.UNSET
+        return cls(None, readable=False) if agent is msgspec.UNSET else cls(agent)
+
+    def concerns(self, agents: Collection[str]) -> bool:
+        """Whether a queue with these agents may take the task; one without any takes all."""
+        return not agents or not self.readable or self.assigned_to in agents
+
+
+_CREATED: Final = msgspec.json.Decoder(_Created)
 
 
 class Wakeups:

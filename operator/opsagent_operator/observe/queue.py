@@ -1,41 +1,39 @@
 """The queue of an object: its state, or why that is unknown and what to do about it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from redis import exceptions as redis_errors
 
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec, SecretKeySource
 from opsagent_operator.kube.errors import Forbidden
-from opsagent_operator.model.observed import (
-    InvalidSpec,
-    QueueState,
-    Unreachable,
-    Worker,
-    WorkerState,
-)
+from opsagent_operator.model.observed import InvalidSpec, QueueState, Unreachable, Worker
 from opsagent_operator.observe.cluster import Key
+from opsagent_operator.observe.orchestrator import read_orchestrator
 from opsagent_operator.observe.redis_pools import Endpoint, Pool, RedisPools
 from opsagent_operator.observe.secrets import SecretCache
 from opsagent_queue import (
     ConfigurationError,
+    EventType,
     QueueError,
     QueueRefusedError,
-    Snapshot,
     TaskQueue,
 )
 
 __all__ = ["Queues"]
 
-SILENT_AFTER_MS: Final = 60_000
-"""A heartbeat older than this is of a pod that died without saying goodbye."""
+STALE_AFTER: Final = 10.0
+"""Seconds after which nobody decides on what was read: the queue may be another one by now."""
 
 T = TypeVar("T")
 
-_POOL_WIDE: Final = frozenset({"ConnectionFailed", "AuthenticationFailed", "Loading", "TimedOut"})
+_POOL_WIDE: Final = frozenset(
+    {"ConnectionFailed", "AuthenticationFailed", "Loading", "TimedOut", "ReadOnly"}
+)
 """Reasons that hold for everybody who uses the same Redis."""
 
 _TYPES: Final[Mapping[str, str]] = {
@@ -54,27 +52,79 @@ _TYPES: Final[Mapping[str, str]] = {
     "foreign": "zset",
     "held": "set",
     "recent": "list",
+    "drain": "zset",
 }
 """What the keys of a queue are, by the end of their name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Connection:
+    key: Key
     pool: Pool
     queue: TaskQueue
 
 
+class _Place(NamedTuple):
+    """Where tasks for an object are announced, and whose tasks those are."""
+
+    pool: Pool
+    channel: str | None
+    agents: tuple[str, ...]
+
+
 class Queues:
-    """The queues of all objects, through pools of connections that they share."""
+    """The queues of all objects, through pools of connections that they share.
+
+    Each visit makes known where the queue of an object is; from then on the object is woken for its
+    tasks, until `forget`.
+    """
 
     def __init__(self, *, pools: RedisPools, secrets: SecretCache) -> None:
         self._pools = pools
         self._secrets = secrets
+        self._followed: dict[Key, _Place] = {}
 
-    async def observe(self, worker: Worker) -> QueueState | Unreachable:
-        """The state of the queue of `worker`."""
-        result = await self.use(worker, TaskQueue.snapshot)
-        return result if isinstance(result, Unreachable) else _state(result)
+    async def observe(
+        self,
+        worker: Worker,
+        *,
+        start_time: timedelta = timedelta(),
+        versions: Collection[str] = (),
+    ) -> QueueState | Unreachable:
+        """The state of the queue of `worker`.
+
+        Args:
+            worker: whose queue.
+            start_time: what a pod needs until it is ready: delayed tasks due by then are `soon`.
+            versions: of whose tasks the mean run time is wanted; none if it is not wanted.
+        """
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+
+        async def read(connection: _Connection) -> QueueState:
+            return await read_orchestrator(
+                connection.queue,
+                connection.key,
+                connection.pool,
+                start_time=start_time,
+                versions=versions,
+            )
+
+        state = await self._use(worker, read)
+        age = loop.time() - asked_at
+        if isinstance(state, QueueState) and age > STALE_AFTER:
+            return Unreachable(
+                reason="Stale",
+                message=f"what Redis told is {age:.0f} s old; check whether the operator gets enough"
+                " CPU, and how busy that Redis is",
+            )
+        return state
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        place = self._followed.pop(key, None)
+        if place is not None:
+            place.pool.listener.leave(key)
 
     async def use(
         self, worker: Worker, operation: Callable[[TaskQueue], Awaitable[T]]
@@ -83,6 +133,11 @@ class Queues:
 
         It runs a second time if it failed with a URL that has changed meanwhile.
         """
+        return await self._use(worker, lambda connection: operation(connection.queue))
+
+    async def _use(
+        self, worker: Worker, operation: Callable[[_Connection], Awaitable[T]]
+    ) -> T | Unreachable:
         if isinstance(worker.spec, InvalidSpec):
             return Unreachable(reason="InvalidSpec", message="the spec cannot be read")
         connection = await self._connect(worker, worker.spec)
@@ -104,11 +159,11 @@ class Queues:
         self,
         spec: OpsAgentWorkerSpec,
         connection: _Connection,
-        operation: Callable[[TaskQueue], Awaitable[T]],
+        operation: Callable[[_Connection], Awaitable[T]],
     ) -> T | Unreachable:
         pool, queue = connection.pool, connection.queue
         try:
-            result = await pool.attempt(operation(queue))
+            result = await pool.attempt(operation(connection))
         except (QueueError, TimeoutError) as error:
             failure = await _explain(error, queue, pool, _describe(spec.queue.redis.url_from))
             if failure.reason in _POOL_WIDE:
@@ -140,7 +195,19 @@ class Queues:
                 reason="InvalidURL",
                 message=f"{_describe(redis.url_from)} does not work: {error}",
             )
-        return _Connection(pool, queue)
+        key = Key(worker.namespace, worker.name)
+        channel = queue.keys.channels(EventType.TASK_CREATED)[0]
+        self._follow(key, _Place(pool, channel, queue.agents))
+        return _Connection(key, pool, queue)
+
+    def _follow(self, key: Key, place: _Place) -> None:
+        known = self._followed.get(key)
+        if known == place:
+            return
+        if known is not None:
+            known.pool.listener.leave(key)
+        self._followed[key] = place
+        place.pool.listener.follow(key, place.channel, place.agents)
 
     async def _secret_value(self, namespace: str, source: SecretKeySource) -> str | Unreachable:
         ref = source.secret_key_ref
@@ -233,27 +300,4 @@ async def _wrong_type(queue: TaskQueue, pool: Pool) -> Unreachable:
         reason="WrongType",
         message=f"in Redis, {what}: another program uses it; choose another spec.queue.prefix,"
         " or remove the key",
-    )
-
-
-def _state(snapshot: Snapshot) -> QueueState:
-    return QueueState(
-        pending=snapshot.pending,
-        delayed=snapshot.delayed,
-        next_due=None
-        if snapshot.next_due_ms is None
-        else timedelta(milliseconds=snapshot.next_due_ms),
-        in_flight=snapshot.in_flight,
-        dead=snapshot.dead,
-        foreign=snapshot.foreign,
-        oldest_seconds=None if snapshot.oldest_ms is None else snapshot.oldest_ms / 1000,
-        paused=snapshot.paused,
-        estimated=snapshot.estimated,
-        run_id=snapshot.run_id,
-        held=snapshot.busy,
-        workers={
-            pod: WorkerState(slots=beat.slots, version=beat.version, draining=beat.draining)
-            for pod, beat in snapshot.workers.items()
-            if beat.seen_ms is not None and snapshot.time_ms - beat.seen_ms < SILENT_AFTER_MS
-        },
     )

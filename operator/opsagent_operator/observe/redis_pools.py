@@ -1,32 +1,40 @@
-"""One pool of connections for each distinct Redis, shared by all objects that use it."""
+"""One pool of connections for each distinct Redis, shared by all objects that use it.
+
+At most three connections, however many objects: two for commands, one to listen.
+"""
 
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from redis.asyncio import Redis
-
 from opsagent_operator.model.observed import Unreachable
+from opsagent_operator.observe.batching import BatchingRedis
+from opsagent_operator.observe.indexing import Indexer
+from opsagent_operator.observe.listener import Listener, Wake
 from opsagent_queue import connect
+from opsagent_queue.url import RedisUrl
 
 __all__ = ["Endpoint", "Pool", "RedisPools"]
 
-CONNECTIONS: Final = 8
+CONNECTIONS: Final = 2
+"""For commands. While one waits for a long script, the other is free for what comes then."""
 SOCKET_TIMEOUT: Final = 2.0
 """Seconds for connecting and for each reply."""
 COMMAND_TIMEOUT: Final = 5.0
 """Seconds for one operation, the client's own retries included."""
-UNUSED_AFTER: Final = 300.0
-"""Seconds after which a pool that nobody asked for is closed."""
+UNUSED_AFTER: Final = 10.0
+"""Seconds after which a pool is closed that no object uses any more."""
 FAILURE_HOLDS: Final = 2.0
-"""Seconds for which a failure to reach a Redis counts for everybody who shares it.
+FAILURE_HOLDS_AT_MOST: Final = 15.0
+"""Seconds for which a failure to reach a Redis counts for everybody who shares it: the first of
+these, doubled by each further failure up to the second.
 
 A dead Redis costs one attempt at a time, however many objects use it: they must not keep the
-reconcilers from those whose Redis is well.
+reconcilers from those whose Redis is well. When it comes back, the listener notices at once.
 """
 
 T = TypeVar("T")
@@ -40,22 +48,37 @@ class Endpoint:
     ca_pem: str | None
     allow_insecure_tls: bool
 
+    @property
+    def address(self) -> str:
+        """Host, port and database, for people and metrics: nothing secret.
+
+        Raises:
+            ConfigurationError: the URL cannot be read.
+        """
+        url = RedisUrl.parse(self.url)
+        nodes = ",".join(f"{host}:{port}" for host, port in url.nodes) or str(url.socket)
+        return f"{nodes}/{url.service}/{url.db}" if url.service else f"{nodes}/{url.db}"
+
 
 class Pool:
-    """The connections to one Redis, and whether it answered last time."""
+    """The connections to one Redis, whether it answered last time, and who is told of its news."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: BatchingRedis, *, address: str, wake: Wake) -> None:
         self.redis = redis
+        self.address = address
+        self.listener = Listener(redis, wake=wake, on_connect=self._forget_failure)
+        self.indexer = Indexer(wake=wake)
         self.used_at = 0.0
         self._failure: tuple[float, Unreachable] | None = None
+        self._failures = 0
         self._trying = False
 
     def known_failure(self) -> Unreachable | None:
         """Why it is of no use to try now: the last attempt has just failed, or the next one is on."""
         if self._failure is None:
             return None
-        at, failure = self._failure
-        fresh = asyncio.get_running_loop().time() < at + FAILURE_HOLDS
+        until, failure = self._failure
+        fresh = asyncio.get_running_loop().time() < until
         return failure if fresh or self._trying else None
 
     async def attempt(self, operation: Awaitable[T]) -> T:
@@ -68,16 +91,33 @@ class Pool:
             self._trying = False
 
     def failed(self, failure: Unreachable) -> None:
-        self._failure = (asyncio.get_running_loop().time(), failure)
+        holds = min(FAILURE_HOLDS * 2.0 ** min(self._failures, 8), FAILURE_HOLDS_AT_MOST)
+        self._failures += 1
+        self._failure = (asyncio.get_running_loop().time() + holds, failure)
 
     def answered(self) -> None:
+        if self._failure is not None:
+            self._forget_failure()
+            self.listener.wake_all()
+
+    async def close(self) -> None:
+        await self.indexer.close()
+        await self.listener.close()
+        await self.redis.aclose()
+
+    def _forget_failure(self) -> None:
         self._failure = None
+        self._failures = 0
 
 
 class RedisPools:
-    """Pools by endpoint. Must be closed."""
+    """Pools by endpoint. Must be closed.
 
-    def __init__(self) -> None:
+    `wake` is called for objects that have to be looked at because of what their Redis told.
+    """
+
+    def __init__(self, *, wake: Wake) -> None:
+        self._wake = wake
         self._pools: dict[Endpoint, Pool] = {}
         # The TLS library wants certificates in files. Only public certificates are written.
         self._folder = tempfile.TemporaryDirectory(prefix="opsagent-ca-")
@@ -98,22 +138,31 @@ class RedisPools:
                 max_connections=CONNECTIONS,
                 client_name="opsagent-operator",
             )
-            pool = self._pools[endpoint] = Pool(redis)
+            pool = self._pools[endpoint] = Pool(
+                BatchingRedis(redis.connection_pool, batches=CONNECTIONS, timeout=COMMAND_TIMEOUT),
+                address=endpoint.address,
+                wake=self._wake,
+            )
         pool.used_at = asyncio.get_running_loop().time()
         return pool
 
     def __len__(self) -> int:
         return len(self._pools)
 
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(tuple(self._pools.values()))
+
     async def close_unused(self, *, seconds: float = UNUSED_AFTER) -> None:
-        """Close pools that nobody has asked for in this time: the objects are gone, or use others."""
+        """Close pools without objects for which nobody has asked in this time."""
         oldest = asyncio.get_running_loop().time() - seconds
-        for endpoint in [key for key, pool in self._pools.items() if pool.used_at < oldest]:
-            await self._pools.pop(endpoint).redis.aclose()
+        for endpoint, pool in tuple(self._pools.items()):
+            if not len(pool.listener) and pool.used_at < oldest:
+                del self._pools[endpoint]
+                await pool.close()
 
     async def close(self) -> None:
         for pool in self._pools.values():
-            await pool.redis.aclose()
+            await pool.close()
         self._pools.clear()
         self._folder.cleanup()
 

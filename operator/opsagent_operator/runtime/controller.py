@@ -19,6 +19,13 @@ __all__ = ["Controller"]
 JITTER: Final = 0.1
 """Share by which the time until the next visit varies, so that visits do not come in waves."""
 
+AT_ONCE: Final = 0.05
+"""Seconds: a pause below it is none."""
+EAGER: Final = 20
+EAGER_PAUSE: Final = 1.0
+"""An object that wants to be visited again at once so many times in a row has to wait so many
+seconds each time from then on: whatever is wrong with it, the others must go on."""
+
 _EXPECTED: Final = (KubeError, GateError, TimeoutError)
 """Errors that say all there is to say; of others the traceback is logged, too."""
 
@@ -44,6 +51,8 @@ class Controller:
         self._rng = rng
         self._metrics = metrics
         self._workers = workers
+        self._eager: dict[Key, int] = {}
+        """How many times in a row an object has asked to be visited again at once."""
         metrics.workers.set(workers)
 
     async def run(self) -> None:
@@ -78,9 +87,18 @@ class Controller:
             return
         self._queue.forget(key)
         if pause is None:
+            self._eager.pop(key, None)
             self._queue.discard_delay(key)
             self._metrics.results["success"].inc()
             return
         spread = self._rng.uniform(1 - JITTER, 1 + JITTER)
-        self._queue.add_after(key, pause.total_seconds() * spread)
+        self._queue.add_after(key, self._bounded(key, pause.total_seconds()) * spread)
         self._metrics.results["requeue_after"].inc()
+
+    def _bounded(self, key: Key, seconds: float) -> float:
+        """`seconds`, unless that is at once, time and again."""
+        if seconds >= AT_ONCE:
+            self._eager.pop(key, None)
+            return seconds
+        self._eager[key] = self._eager.get(key, 0) + 1
+        return seconds if self._eager[key] <= EAGER else EAGER_PAUSE

@@ -4,7 +4,10 @@ import asyncio
 import random
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import Final, NoReturn
 
@@ -13,6 +16,8 @@ import uvloop
 from kubernetes.aio.config import ConfigException
 
 from opsagent_operator.act.execute import Executor
+from opsagent_operator.decide.polls import Polls
+from opsagent_operator.decide.reconcile import decide
 from opsagent_operator.kube.client import SECRETS, Kube
 from opsagent_operator.kube.errors import KubeError
 from opsagent_operator.kube.login import load_configuration
@@ -25,6 +30,7 @@ from opsagent_operator.runtime.controller import Controller
 from opsagent_operator.runtime.logs import configure_logs
 from opsagent_operator.runtime.metrics import Metrics
 from opsagent_operator.runtime.reconciler import Reconciler
+from opsagent_operator.runtime.scaling_metrics import Subscriber
 from opsagent_operator.runtime.settings import Settings, SettingsError, load_settings
 from opsagent_operator.runtime.streams import Streams
 from opsagent_operator.runtime.sweep import sweep
@@ -54,7 +60,7 @@ class Operator:
         self.stopping = asyncio.Event()
         self.cache = ClusterCache()
         self.kube = Kube(timeout=settings.request_timeout, on_response=self.metrics.count_request)
-        self.pools = RedisPools()
+        self.pools = RedisPools(wake=self._wake)
         self.secrets = SecretCache(self._read_secret)
         self.queues = Queues(pools=self.pools, secrets=self.secrets)
         self.queue: WorkQueue[Key] = WorkQueue(
@@ -65,6 +71,8 @@ class Operator:
             cache=self.cache,
             queues=self.queues,
             executor=Executor(kube=self.kube, cache=self.cache, queues=self.queues),
+            metrics=self.metrics.scaling,
+            decide=partial(decide, polls=_polls(settings)),
         )
         self.controller = Controller(
             queue=self.queue,
@@ -84,6 +92,7 @@ class Operator:
             on_start=self._take_signals,
             metrics=self.metrics,
         )
+        self.metrics.scaling.watch_subscribers(self._subscribers)
 
     async def run(self) -> None:
         """Run until told to stop; what is being reconciled then is finished first."""
@@ -136,6 +145,20 @@ class Operator:
                 except KubeError as error:
                     log.warning("cannot check for deleted objects", error=str(error))
 
+    def _wake(self, key: Key, announced: float | None) -> None:
+        if announced is not None:
+            self.reconciler.announce(key, announced)
+        self.queue.add(key)
+
+    def _subscribers(self) -> Iterator[Subscriber]:
+        for pool in self.pools:
+            if pool.listener.started:
+                yield Subscriber(
+                    redis=pool.address,
+                    subscribed=pool.listener.listening,
+                    reconnects=max(0, pool.listener.connections - 1),
+                )
+
     async def _read_secret(self, key: Key) -> dict[str, object]:
         return await self.kube.get(SECRETS, namespace=key.namespace, name=key.name)
 
@@ -161,6 +184,12 @@ class Operator:
 
     def _stopping(self) -> str | None:
         return "stopping" if self.stopping.is_set() else None
+
+
+def _polls(settings: Settings) -> Polls:
+    return Polls(
+        active=timedelta(seconds=settings.active_poll), idle=timedelta(seconds=settings.idle_poll)
+    )
 
 
 async def _run(settings: Settings) -> None:

@@ -13,6 +13,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from opsagent_operator.runtime.scaling_metrics import ScalingMetrics
+
 __all__ = ["CONTROLLER", "Metrics", "QueueMetrics"]
 
 CONTROLLER: Final = "opsagentworker"
@@ -124,6 +126,8 @@ class Metrics:
             ["controller"],
             registry=self.registry,
         ).labels(CONTROLLER)
+
+        self.scaling = ScalingMetrics(self.registry)
 
         self.requests = Counter(
             "rest_client_requests",

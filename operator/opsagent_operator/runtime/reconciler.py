@@ -1,6 +1,7 @@
 """One visit to one object."""
 
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,11 +10,20 @@ from opsagent_operator.act.execute import Executor
 from opsagent_operator.decide.reconcile import decide
 from opsagent_operator.kube.client import CONTROLLER_REVISIONS, DEPLOYMENTS, PODS, Resource
 from opsagent_operator.kube.errors import NamespaceTerminating
-from opsagent_operator.model.observed import Memory, Observed, QueueState, Unreachable
+from opsagent_operator.model.observed import (
+    InvalidSpec,
+    Memory,
+    Observed,
+    QueueState,
+    Unreachable,
+    Worker,
+)
 from opsagent_operator.model.plan import Plan
 from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import ClusterCache, Key
 from opsagent_operator.observe.queue import Queues
+from opsagent_operator.runtime.scaling_metrics import ScalingMetrics
+from opsagent_queue import EventType
 
 __all__ = ["GateError", "Reconciler"]
 
@@ -34,13 +44,20 @@ class Reconciler:
         cache: ClusterCache,
         queues: Queues,
         executor: Executor,
+        metrics: ScalingMetrics,
         decide: Decide = decide,
     ) -> None:
         self._cache = cache
         self._queues = queues
         self._executor = executor
+        self._metrics = metrics
         self._decide = decide
         self._memories: dict[Key, Memory] = {}
+        self._announced: dict[Key, float] = {}
+
+    def announce(self, key: Key, at: float) -> None:
+        """A task was announced for the object at this time of the event loop: it has to be visited."""
+        self._announced.setdefault(key, at)
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Visit the object; returns when to come back, or None when only a change is a reason to.
@@ -48,22 +65,37 @@ class Reconciler:
         Raises:
             Exception: the visit has to be repeated after a back-off.
         """
+        announced = self._announced.pop(key, None)
+        try:
+            return await self._visit(key, announced)
+        except Exception:
+            if announced is not None:
+                self._announced[key] = announced
+            raise
+
+    async def _visit(self, key: Key, announced: float | None) -> timedelta | None:
         # 1. Get it. Kubernetes itself deletes the children of an object that is going.
         body = self._cache.worker(key)
         if body is None:
             self._memories.pop(key, None)
             self._executor.forget(key)
+            self._queues.forget(key)
+            self._metrics.forget(key)
             return None
         worker = convert.worker(body)
         if worker.deleting:
             return None
 
         # 2. Observe: the queue first, because that takes a moment in which the cluster goes on.
-        queue = await self._queues.observe(worker)
+        memory = self._memories.get(key, Memory())
+        queue = await self._queues.observe(
+            worker, start_time=memory.start_time, versions=self._timed_versions(key, worker)
+        )
         latest = self._cache.worker(key)
         if latest is None or latest["metadata"]["uid"] != worker.uid:
             return timedelta()
-        observed = self._observe(key, latest, queue)
+        woken_by = None if announced is None else EventType.TASK_CREATED.value
+        observed = self._observe(key, latest, queue, memory=memory, woken_by=woken_by)
 
         # 3. Decide.
         now = datetime.now(UTC)
@@ -72,6 +104,7 @@ class Reconciler:
         # 4. Act, and tell how that went.
         try:
             changes = await self._executor.change(observed.worker, plan)
+            self._measure(key, observed, plan, announced)
             if changes.rejection is not None:
                 told = replace(observed, apply_error=str(changes.rejection))
                 plan = self._decide(told, now)
@@ -87,7 +120,33 @@ class Reconciler:
         # 5. Come back.
         return plan.requeue_after
 
-    def _observe(self, key: Key, body: Object, queue: QueueState | Unreachable) -> Observed:
+    def _timed_versions(self, key: Key, worker: Worker) -> Collection[str]:
+        """Versions whose run times the decision asks for: of the current release and those before."""
+        spec = worker.spec
+        if isinstance(spec, InvalidSpec) or spec.scaling.max_queue_wait is None:
+            return ()
+        children = self._cache.owned_by(CONTROLLER_REVISIONS, key)
+        return {spec.version, *(child["data"]["version"] for child in children)}
+
+    def _measure(self, key: Key, observed: Observed, plan: Plan, announced: float | None) -> None:
+        if isinstance(observed.queue, QueueState):
+            self._metrics.queue_was_read(key)
+        if plan.outcome is None:
+            return
+        self._metrics.decided(key, plan.outcome)
+        if announced is not None and plan.outcome.desired > plan.outcome.current:
+            seconds = asyncio.get_running_loop().time() - announced
+            self._metrics.scaled_up(seconds=seconds)
+
+    def _observe(
+        self,
+        key: Key,
+        body: Object,
+        queue: QueueState | Unreachable,
+        *,
+        memory: Memory,
+        woken_by: str | None,
+    ) -> Observed:
         def children(resource: Resource) -> Iterator[Object]:
             """Those of this very object: what an earlier one of its name left is on its way out."""
             for child in self._cache.owned_by(resource, key):
@@ -104,5 +163,6 @@ class Reconciler:
                 for child in children(DEPLOYMENTS)
             },
             pods=tuple(convert.pod_state(child) for child in self._cache.owned_by(PODS, key)),
-            memory=self._memories.get(key, Memory()),
+            memory=memory,
+            woken_by=woken_by,
         )

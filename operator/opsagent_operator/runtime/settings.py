@@ -29,6 +29,12 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 8
     """How many objects are reconciled at the same time."""
 
+    active_poll: Annotated[float, Field(gt=0)] = 15.0
+    """Seconds between two visits to an object at which something moves, if no message tells of anything."""
+
+    idle_poll: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds between two visits to an object at rest."""
+
     reconcile_timeout: Annotated[float, Field(gt=0)] = 60.0
     """Seconds after which a reconciliation is given up and tried again later."""
 

@@ -30,9 +30,11 @@ class Observer:
 
     secrets: dict[str, Mapping[str, str] | Exception] = field(default_factory=dict)
     reads: int = 0
-    pools: RedisPools = field(default_factory=RedisPools)
+    woken: list[tuple[Key, bool]] = field(default_factory=list)
+    """Who was woken, and whether by a task that was announced."""
 
     def __post_init__(self) -> None:
+        self.pools = RedisPools(wake=lambda key, at: self.woken.append((key, at is not None)))
         self.queues = Queues(pools=self.pools, secrets=SecretCache(self._read))
 
     async def observe(self, **redis: Any) -> QueueState | Unreachable:
@@ -276,8 +278,11 @@ async def test_a_key_of_another_type_is_named(
     assert key in message
 
 
-async def test_pools_that_nobody_uses_are_closed(observer: Observer) -> None:
+async def test_pools_whose_objects_are_gone_are_closed(observer: Observer) -> None:
     await observer.observe()
+    await observer.pools.close_unused(seconds=0)
+    assert len(observer.pools) == 1
+    observer.queues.forget(Key("shop", "ops-agent"))
     await observer.pools.close_unused(seconds=3600)
     assert len(observer.pools) == 1
     await observer.pools.close_unused(seconds=0)

@@ -95,8 +95,8 @@ async def test_channels_may_be_changed_while_redis_is_away(redis_server: RedisSe
         await next_of(subscription)
         redis_server.kill()
         waiting = asyncio.ensure_future(anext(subscription))
-        while subscription.listening:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - it has no event for that
+        while subscription.listening:  # noqa: ASYNC110 - it has no event for that
+            await asyncio.sleep(0)
         subscription.add("b")
         subscription.remove("a")
         redis_server.start()
@@ -120,7 +120,7 @@ async def test_a_channel_that_is_refused_harms_no_other_and_is_asked_for_again(
             assert await next_of(subscription) == Subscribed()
             subscription.add("theirs:2", "mine:2")
             assert await next_of(subscription) == Subscribed(("mine:2",))
-            admin.execute_command("PUBLISH", "mine:1", "here")
+            admin.publish("mine:1", "here")
             assert await next_of(subscription) == Message("mine:1", "here")
             told = [record.getMessage() for record in caplog.records]
             assert [text.partition(":")[0] for text in told] == [
@@ -130,7 +130,7 @@ async def test_a_channel_that_is_refused_harms_no_other_and_is_asked_for_again(
             admin.execute_command("ACL", "SETUSER", "half", "&theirs:*")
             assert await next_of(subscription) == Subscribed(("theirs:1", "theirs:2"))
         await client.aclose()
-        admin.execute_command("ACL", "DELUSER", "half")
+        admin.acl_deluser("half")
     assert len(caplog.records) == len(told)
 
 

@@ -1,0 +1,174 @@
+"""Hears on one Redis that tasks were created, on behalf of all objects whose queues are there.
+
+A message only says "look": what there is to do is always read from the queue. So any number of
+messages that come together need one visit, as long as it begins after the last of them.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from redis.asyncio import Redis
+
+from opsagent_operator.observe.cluster import Key
+from opsagent_queue import Announcement, Message, Subscribed, Subscription
+
+__all__ = ["Listener", "Wake"]
+
+Wake = Callable[[Key, float | None], None]
+"""Has an object looked at. The second argument is when, by the event loop's clock, a task was
+announced for it; None if the reason is another one."""
+
+GATHER: Final = 0.002
+"""Seconds without a further message after which a burst is taken to be complete…"""
+GATHER_AT_MOST: Final = 0.010
+"""…or which it may go on for: a producer that adds twenty tasks causes one visit, not one for each."""
+SPACING: Final = 0.025
+SPACING_AT_MOST: Final = 0.1
+"""Seconds between two visits while messages keep coming: the first of these, doubled up to the second."""
+
+
+class _Audience:
+    """Objects that take the same tasks from the same queue, and how they are woken."""
+
+    def __init__(self, channel: str, agents: frozenset[str], wake: Wake) -> None:
+        self.channel = channel
+        self.agents = agents
+        """Whose tasks they take; empty for everybody's."""
+        self.keys: dict[Key, None] = {}
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._arrived: float | None = None
+        """When the first message came that nobody has been woken for."""
+        self._latest = 0.0
+        self._woken_at = float("-inf")
+        self._spacing = SPACING
+
+    def tell(self) -> None:
+        """A task was announced. Everybody is woken now or soon, and always after this message."""
+        now = self._latest = self._loop.time()
+        if self._arrived is not None:
+            return
+        self._arrived = now
+        if now >= self._woken_at + SPACING_AT_MOST:
+            self._spacing = SPACING
+        due = max(now + GATHER, self._woken_at + self._spacing)
+        self._loop.call_at(due, self._gathered, self._arrived + GATHER_AT_MOST)
+
+    def _gathered(self, latest_due: float) -> None:
+        now = self._loop.time()
+        if self._latest > now - GATHER and now < latest_due:
+            self._loop.call_at(min(now + GATHER, latest_due), self._gathered, latest_due)
+            return
+        arrived, self._arrived = self._arrived, None
+        self._woken_at = now
+        self._spacing = min(2 * self._spacing, SPACING_AT_MOST)
+        for key in self.keys:
+            self._wake(key, arrived)
+
+
+class Listener:
+    """The subscriber of one Redis. Objects are followed from their first visit on, until they go.
+
+    Whenever a subscription is made, all whom it concerns are visited: what was announced before is
+    not known. Must be closed.
+    """
+
+    def __init__(self, redis: Redis, *, wake: Wake, on_connect: Callable[[], None]) -> None:
+        self._subscription = Subscription(redis)
+        self._wake = wake
+        self._on_connect = on_connect
+        self._followed: dict[Key, _Audience | None] = {}
+        self._audiences: dict[str, dict[frozenset[str], _Audience]] = {}
+        """By channel, then by agents."""
+        self._task: asyncio.Task[None] | None = None
+        self.connections = 0
+        """How often a subscription was made."""
+
+    def __len__(self) -> int:
+        """How many objects are followed."""
+        return len(self._followed)
+
+    @property
+    def started(self) -> bool:
+        """Whether there has ever been anything to listen to."""
+        return self._task is not None
+
+    @property
+    def listening(self) -> bool:
+        """Whether announcements can arrive at present."""
+        return self._subscription.listening
+
+    def follow(self, key: Key, channel: str | None, agents: Iterable[str] = ()) -> None:
+        """Wake `key` for tasks of `agents`, or of everybody if there are none, announced on `channel`.
+
+        Without a channel it is only woken with all others. What it was woken for before is forgotten.
+        """
+        self.leave(key)
+        if channel is None:
+            self._followed[key] = None
+            return
+        audiences = self._audiences.get(channel)
+        if audiences is None:
+            audiences = self._audiences[channel] = {}
+            self._subscription.add(channel)
+        names = frozenset(agents)
+        audience = audiences.get(names)
+        if audience is None:
+            audience = audiences[names] = _Audience(channel, names, self._wake)
+        audience.keys[key] = None
+        self._followed[key] = audience
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._listen())
+
+    def leave(self, key: Key) -> None:
+        """Wake `key` no more."""
+        audience = self._followed.pop(key, None)
+        if audience is None:
+            return
+        del audience.keys[key]
+        if audience.keys:
+            return
+        audiences = self._audiences[audience.channel]
+        del audiences[audience.agents]
+        if not audiences:
+            del self._audiences[audience.channel]
+            self._subscription.remove(audience.channel)
+
+    def wake_all(self) -> None:
+        """Have all objects on this Redis looked at."""
+        for key in self._followed:
+            self._wake(key, None)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        task, self._task = self._task, None
+        while task is not None and not task.done():
+            # Before Python 3.12 `asyncio.wait_for`, in which redis-py sends, may swallow one.
+            task.cancel()
+            await asyncio.wait([task], timeout=1.0)
+
+    async def _listen(self) -> None:
+        async with self._subscription as events:
+            async for event in events:
+                match event:
+                    case Message(channel=channel, text=text):
+                        self._hear(channel, text)
+                    case Subscribed(channels=()):
+                        self.connections += 1
+                        self._on_connect()
+                        self.wake_all()
+                    case Subscribed(channels=channels):
+                        self._wake_listeners(channels)
+
+    def _hear(self, channel: str, text: str) -> None:
+        announcement = Announcement.read(text)
+        for audience in self._audiences.get(channel, {}).values():
+            if announcement.concerns(audience.agents):
+                audience.tell()
+
+    def _wake_listeners(self, channels: Iterable[str]) -> None:
+        for channel in channels:
+            for audience in self._audiences.get(channel, {}).values():
+                for key in audience.keys:
+                    self._wake(key, None)
