@@ -42,7 +42,10 @@ async def load_configuration() -> Configuration:
 
 
 def watch_session(
-    configuration: Configuration, *, traces: Sequence[aiohttp.TraceConfig]
+    configuration: Configuration,
+    *,
+    traces: Sequence[aiohttp.TraceConfig],
+    response_class: type[aiohttp.ClientResponse],
 ) -> kopf.AiohttpSession:
     """A session for kopf: like its own, and `traces` see every request."""
 
@@ -64,6 +67,7 @@ def watch_session(
             headers={"User-Agent": WATCH_USER_AGENT},
             middlewares=(authorize,),
             proxy=configuration.proxy,
+            response_class=response_class,
             trace_configs=list(traces),
         ),
     )

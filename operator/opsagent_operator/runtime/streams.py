@@ -19,9 +19,6 @@ from opsagent_operator.observe.cluster import WATCHED, ClusterCache
 
 __all__ = ["Stream", "Streams", "Sweep"]
 
-SETTLE: Final = 5.0
-"""Seconds between the end of a list and the moment at which all of it is taken to be in the cache."""
-
 _BY_PLURAL: Final = {resource.plural: resource for resource in WATCHED}
 
 
@@ -33,12 +30,14 @@ class Stream:
     namespace: str | None
     tried_at: float
     """When it last made a request, or was given time to."""
+    listed: bool = False
+    """Whether everything that there was is in the cache."""
     synced: bool = False
-    """Whether it has ever shown everything there was."""
+    """Whether it has ever been open after that."""
     listing: int | None = None
     """The list that it shows, or has shown, and whose omissions have not been looked at yet."""
-    listed_at: float | None = None
-    """When that list was complete."""
+    whole: bool = False
+    """Whether that list has been shown to its end."""
 
     @property
     def name(self) -> str:
@@ -71,6 +70,11 @@ class Streams:
         """Whether everything has been seen once."""
         return all(stream.synced for stream in self._streams.values())
 
+    @property
+    def listed(self) -> bool:
+        """Whether all that there was is in the cache."""
+        return all(stream.listed for stream in self._streams.values())
+
     def unsynced(self) -> list[str]:
         return [stream.name for stream in self._streams.values() if not stream.synced]
 
@@ -87,12 +91,18 @@ class Streams:
 
     def sweeps(self) -> Iterator[Sweep]:
         """What has to be swept now; each is told once."""
-        settled = asyncio.get_running_loop().time() - SETTLE
         for stream in self._streams.values():
-            if stream.listing is None or stream.listed_at is None or stream.listed_at > settled:
-                continue
-            yield Sweep(stream.resource, stream.namespace, stream.listing)
-            stream.listing = stream.listed_at = None
+            if stream.listing is not None and stream.whole:
+                yield Sweep(stream.resource, stream.namespace, stream.listing)
+                stream.listing = None
+
+    def begin_list(self, stream: Stream) -> None:
+        """The first page of a list has come."""
+        stream.listing, stream.whole = self._cache.begin_listing(stream.resource), False
+
+    def end_list(self, stream: Stream) -> None:
+        """All of a list is in the cache."""
+        stream.whole = stream.listed = True
 
     def trace(self) -> aiohttp.TraceConfig:
         """What shows the requests of an HTTP session to this object."""
@@ -107,7 +117,7 @@ class Streams:
         _context: SimpleNamespace,
         request: aiohttp.TraceRequestStartParams,
     ) -> None:
-        if (stream := self._find(request.url.path)) is not None:
+        if (stream := self.find(request.url.path)) is not None:
             stream.tried_at = asyncio.get_running_loop().time()
 
     async def _on_end(
@@ -117,18 +127,12 @@ class Streams:
         request: aiohttp.TraceRequestEndParams,
     ) -> None:
         """The head of an answer has come, and nobody has read its body yet."""
-        stream = self._find(request.url.path)
-        if stream is None or request.response.status != HTTPStatus.OK:
-            return
-        if request.url.query.get("watch") != "true":
-            stream.listing = self._cache.begin_listing(stream.resource)
-            stream.listed_at = None
-            return
-        stream.synced = True
-        if stream.listing is not None and stream.listed_at is None:
-            stream.listed_at = asyncio.get_running_loop().time()
+        stream = self.find(request.url.path)
+        if stream is not None and request.response.status == HTTPStatus.OK:
+            stream.synced = stream.synced or request.url.query.get("watch") == "true"
 
-    def _find(self, path: str) -> Stream | None:
+    def find(self, path: str) -> Stream | None:
+        """The watch that makes requests to `path`; None for any other path."""
         parts = path.strip("/").split("/")
         resource = _BY_PLURAL.get(parts[-1])
         if resource is None:

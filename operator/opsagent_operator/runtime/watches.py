@@ -16,16 +16,19 @@ What kopf 1.45 takes as a reason to end, and what is done about it:
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kopf
+import msgspec
 import structlog
+from yarl import URL
 
 from opsagent_operator.kube.client import WORKERS, Kube, Resource
 from opsagent_operator.kube.errors import KubeError, NotFound
 from opsagent_operator.kube.login import load_configuration, watch_session
 from opsagent_operator.manifests.labels import WORKER as OWNER_LABEL
 from opsagent_operator.observe.cluster import WATCHED, ClusterCache, Key
+from opsagent_operator.runtime.lists import PAGE, Page, response_class
 from opsagent_operator.runtime.metrics import Metrics
 from opsagent_operator.runtime.settings import Settings
 from opsagent_operator.runtime.streams import Streams
@@ -55,6 +58,16 @@ class _Forever:
         while True:
             yield delay * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, hides nothing
             delay = min(delay * 2, RETRY_LIMIT)
+
+
+class _NoDiffs(kopf.AnnotationsDiffBaseStorage):
+    """Finds no object to differ from its earlier state."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, **_: Any) -> None:
+        return None
 
 
 def silence_limit(settings: Settings) -> float:
@@ -162,7 +175,6 @@ class Watches:
                 "plural": resource.plural,
                 "registry": registry,
             }
-            kopf.index(id="seen", **selector)(self._when_seen(resource))
             kopf.on.event(id="told", **selector)(self._when_told(resource))
         return registry
 
@@ -181,7 +193,10 @@ class Watches:
         settings.watching.client_timeout = self._settings.watch_timeout + GRACE
         settings.watching.inactivity_timeout = self._settings.watch_timeout + GRACE
         settings.watching.connect_timeout = CONNECT_TIMEOUT
+        settings.watching.chunk_size = PAGE
         settings.queueing.idle_timeout = 1
+        # For handlers of changes, of which there are none, kopf would copy every object it sees.
+        settings.persistence.diffbase_storage = _NoDiffs()
         for resource in WATCHED:
             if resource != WORKERS:
                 settings.watching.label_selectors[
@@ -193,35 +208,45 @@ class Watches:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._next_login - loop.time()))
         self._next_login = loop.time() + LOGIN_INTERVAL
-        return watch_session(await load_configuration(), traces=[self._streams.trace()])
-
-    def _when_seen(self, resource: Resource) -> Callable[..., Awaitable[None]]:
-        """Put objects that exist into the cache.
-
-        kopf calls indexers at once, and other handlers only when all kinds have been listed: so the
-        cache is whole before anything is decided.
-        """
-
-        async def seen(body: Mapping[str, Any], **_: Any) -> None:
-            for owner in self._cache.observe(resource, dict(body), listed=False):
-                self._look_at(owner)
-
-        return seen
+        return watch_session(
+            await load_configuration(),
+            traces=[self._streams.trace()],
+            response_class=response_class(self._take_list),
+        )
 
     def _when_told(self, resource: Resource) -> Callable[..., Awaitable[None]]:
-        """What an indexer does not see: deletions, and that an object was in a list."""
+        """What changes after the lists."""
 
         async def told(event: Mapping[str, Any], **_: Any) -> None:
-            self._release()
             body = event["object"]
             if event["type"] == "DELETED":
                 owners = self._cache.observe_deletion(resource, body)
             else:
-                owners = self._cache.observe(resource, body, listed=event["type"] is None)
+                owners = self._cache.observe(resource, body, listed=False)
             for owner in owners:
                 self._look_at(owner)
 
         return told
+
+    def _take_list(self, url: URL, payload: bytes) -> Mapping[str, Any] | None:
+        """Put the objects of a page into the cache; returns the page without them."""
+        stream = self._streams.find(url.path)
+        if stream is None:
+            return None
+        page, resource = Page.read(payload), stream.resource
+        if "continue" not in url.query:
+            self._streams.begin_list(stream)
+        for text in page.items or ():
+            # Lists leave out in their items what is the same in all.
+            body = {"apiVersion": resource.api_version, "kind": resource.kind}
+            body |= msgspec.json.decode(text)
+            for owner in self._cache.observe(resource, body, listed=True):
+                self._look_at(owner)
+        if page.last:
+            self._streams.end_list(stream)
+            if self._streams.listed:
+                self._release()
+        return page.without_items()
 
     def _look_at(self, owner: Key) -> None:
         if self._held is not None:

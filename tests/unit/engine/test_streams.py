@@ -9,7 +9,7 @@ import pytest
 
 from opsagent_operator.kube.client import DEPLOYMENTS
 from opsagent_operator.observe.cluster import WATCHED, ClusterCache
-from opsagent_operator.runtime.streams import SETTLE, Streams, Sweep
+from opsagent_operator.runtime.streams import Streams, Sweep
 
 Run = Callable[[Any], Any]
 
@@ -87,23 +87,48 @@ def test_a_watch_without_requests_is_silent_and_one_that_is_refused_is_not(run: 
     run(work())
 
 
-def test_a_list_is_swept_once_when_it_has_settled(run: Run) -> None:
+def test_a_list_is_swept_once_when_it_is_whole(run: Run) -> None:
     async def work() -> None:
-        cache = ClusterCache()
-        streams = Streams(namespaces=(), cache=cache)
-        server = Server(streams)
-        path = path_of(DEPLOYMENTS, None)
-        await server.request(path)
-        await asyncio.sleep(2 * SETTLE)
-        assert list(streams.sweeps()) == []  # its watch is not open: perhaps it is still being read
-        await server.watch(path)
+        streams = Streams(namespaces=(), cache=ClusterCache())
+        stream = streams.find(path_of(DEPLOYMENTS, None))
+        assert stream is not None
         assert list(streams.sweeps()) == []
-        await asyncio.sleep(SETTLE)
+        streams.begin_list(stream)
+        assert list(streams.sweeps()) == []  # what a later page mentions would be asked for in vain
+        streams.end_list(stream)
         assert list(streams.sweeps()) == [Sweep(DEPLOYMENTS, None, 1)]
         assert list(streams.sweeps()) == []
-        await server.watch(path)
-        await asyncio.sleep(2 * SETTLE)
+
+    run(work())
+
+
+def test_a_list_that_was_cut_short_is_not_swept_and_the_next_one_is(run: Run) -> None:
+    async def work() -> None:
+        streams = Streams(namespaces=(), cache=ClusterCache())
+        stream = streams.find(path_of(DEPLOYMENTS, None))
+        assert stream is not None
+        streams.begin_list(stream)
+        streams.begin_list(stream)
         assert list(streams.sweeps()) == []
+        streams.end_list(stream)
+        assert list(streams.sweeps()) == [Sweep(DEPLOYMENTS, None, 2)]
+
+    run(work())
+
+
+def test_everything_is_known_when_each_kind_has_been_listed_once(run: Run) -> None:
+    async def work() -> None:
+        streams = Streams(namespaces=(), cache=ClusterCache())
+        for resource in WATCHED:
+            assert not streams.listed
+            stream = streams.find(path_of(resource, None))
+            assert stream is not None
+            streams.begin_list(stream)
+            assert not streams.listed
+            streams.end_list(stream)
+        assert streams.listed
+        streams.begin_list(stream)  # another one, after an outage, takes nothing of that back
+        assert streams.listed
 
     run(work())
 
