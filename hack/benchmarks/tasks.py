@@ -1,11 +1,13 @@
 """Puts many tasks into a queue at once, in the orchestrator's form."""
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from redis import Redis
 
-from opsagent_queue import Keys, Task, score
+from opsagent_queue import Event, Keys, Task, score
 
 _TOGETHER = 500
 """Tasks sent in one pipeline."""
@@ -24,6 +26,7 @@ def fill(
     priority: str = "P2",
     assigned_to: str = "ops",
     payload: Callable[[], Mapping[str, Any]] = dict,
+    keys: Keys = KEYS,
 ) -> list[str]:
     """Enqueue `count` tasks, oldest first; returns their ids in that order.
 
@@ -37,7 +40,7 @@ def fill(
                     type=type_, payload=payload(), priority=priority, assigned_to=assigned_to
                 )
                 pipe.hset(
-                    KEYS.record(task.task_id),
+                    keys.record(task.task_id),
                     mapping={
                         "data": task.encode(),
                         "status": task.status,
@@ -45,10 +48,25 @@ def fill(
                         "priority": task.priority,
                     },
                 )
-                pipe.zadd(KEYS.tasks, {task.task_id: score(task.priority)})
+                pipe.zadd(keys.tasks, {task.task_id: score(task.priority)})
                 ids.append(task.task_id)
             pipe.execute()
     return ids
+
+
+def announce(
+    redis: Redis, ids: Sequence[str], *, keys: Keys, type_: str, assigned_to: str = "ops"
+) -> float:
+    """Publish `task.created` of tasks that wait already; returns when, in seconds since the epoch."""
+    task = Task.new(type=type_, payload={}, assigned_to=assigned_to)
+    with redis.pipeline(transaction=False) as pipe:
+        for task_id in ids:
+            event = Event.created(msgspec.structs.replace(task, task_id=task_id))
+            for channel in keys.channels(event.event_type):
+                pipe.publish(channel, event.encode())
+        began = time.time()
+        pipe.execute()
+    return began
 
 
 def _portions(count: int) -> Iterator[int]:

@@ -77,7 +77,7 @@ class ApiServer:
     ) -> bytes:
         parts = urlsplit(self.url)
         connection = http.client.HTTPSConnection(
-            parts.hostname or "", parts.port, timeout=TIMEOUT, context=self._tls
+            parts.hostname or "", parts.port, timeout=TIMEOUT, context=self.tls
         )
         try:
             connection.request(method, path, body, {"Content-Type": media_type} if body else {})
@@ -90,7 +90,8 @@ class ApiServer:
         return content
 
     @cached_property
-    def _tls(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
+        """What the server is told apart from others by, and the administrator from users."""
         context = ssl.create_default_context(cafile=str(self.pki.authority))
         context.load_cert_chain(self.pki.certificate("admin"), self.pki.key("admin"))
         return context
