@@ -29,6 +29,7 @@ from opsagent_queue.model import (
     Snapshot,
 )
 from opsagent_queue.notes import Notes
+from opsagent_queue.plain import PlainDepth, PlainKind, PlainQueue
 from opsagent_queue.progress import Progress, ProgressBoard
 from opsagent_queue.subscription import Message, Subscribed, Subscription
 from opsagent_queue.task_queue import DEFAULT_RESULT_TTL_MS, MAX_CRASHES, TaskQueue
@@ -71,6 +72,9 @@ __all__ = [
     "MalformedTaskError",
     "Message",
     "Notes",
+    "PlainDepth",
+    "PlainKind",
+    "PlainQueue",
     "Priority",
     "Progress",
     "ProgressBoard",

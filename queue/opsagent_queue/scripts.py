@@ -57,6 +57,20 @@ def load(name: str) -> Script:
     return Script(text=text, digest=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+async def run_script(redis: Redis, name: str, keys: Sequence[str], *args: str | float) -> Any:
+    """The script's reply. Raises `QueueUnavailableError` or `QueueRefusedError`.
+
+    A server that does not know the script (restarted, failed over, SCRIPT FLUSH) gets its whole
+    text once, and keeps it.
+    """
+    script = load(name)
+    with redis_errors():
+        try:
+            return await redis.evalsha(script.digest, len(keys), *keys, *args)
+        except NoScriptError:
+            return await redis.eval(script.text, len(keys), *keys, *args)
+
+
 class Scripts:
     """Runs scripts on one Redis for one queue's keys."""
 
@@ -65,15 +79,5 @@ class Scripts:
         self._vector = keys.vector
 
     async def run(self, name: str, *args: str | float) -> Any:
-        """The script's reply. Raises `QueueUnavailableError` or `QueueRefusedError`.
-
-        A server that does not know the script (restarted, failed over, SCRIPT FLUSH) gets its
-        whole text once, and keeps it.
-        """
-        script = load(name)
-        operands = (*self._vector, *args)
-        with redis_errors():
-            try:
-                return await self._redis.evalsha(script.digest, len(self._vector), *operands)
-            except NoScriptError:
-                return await self._redis.eval(script.text, len(self._vector), *operands)
+        """The script's reply. Raises `QueueUnavailableError` or `QueueRefusedError`."""
+        return await run_script(self._redis, name, self._vector, *args)
