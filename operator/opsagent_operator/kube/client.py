@@ -15,6 +15,7 @@ from opsagent_operator.kube.login import USER_AGENT, load_configuration
 __all__ = [
     "CONTROLLER_REVISIONS",
     "DEPLOYMENTS",
+    "DISRUPTION_BUDGETS",
     "EVENTS",
     "FIELD_MANAGER",
     "PODS",
@@ -52,6 +53,7 @@ class Resource:
 WORKERS: Final = Resource(GROUP, VERSION, PLURAL, "OpsAgentWorker")
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
 CONTROLLER_REVISIONS: Final = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
+DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 PODS: Final = Resource("", "v1", "pods", "Pod")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 EVENTS: Final = Resource("", "v1", "events", "Event")

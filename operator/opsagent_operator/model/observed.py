@@ -84,10 +84,12 @@ class PodState:
     ready_at: datetime | None = None
     """When it last became ready; None while it is not."""
     deleting: bool = False
+    ended: bool = False
+    """Whether it will never run again, as after an eviction; its Deployment replaces it."""
     deletion_cost: int = 0
     """Its `controller.kubernetes.io/pod-deletion-cost`: of several pods the cheapest goes first."""
     protected: bool = False
-    """Whether it carries the annotations that ask autoscalers of nodes to leave it where it is."""
+    """Whether the operator has asked autoscalers of nodes to leave it where it is."""
     waiting_reason: str | None = None
     """Why the container waits: `ImagePullBackOff`, `CrashLoopBackOff`, `CreateContainerConfigError`…"""
     waiting_message: str | None = None
@@ -193,6 +195,10 @@ class Memory:
     """Replica counts asked for by the queue within the stabilization window, oldest first."""
     busy_at: datetime | None = None
     """When work was last seen in the queue."""
+    asked: int | None = None
+    """Replicas asked for at the last visit. A Deployment may have more: workers on their way out."""
+    raised_at: datetime | None = None
+    """When the number was last raised."""
     stepped_at: datetime | None = None
     """When the number was last lowered."""
     unknown_since: datetime | None = None
@@ -201,10 +207,14 @@ class Memory:
     """The run of the Redis server that was read last."""
     emptied_at: datetime | None = None
     """When the queue was found empty in a new run of its server; None once that is settled."""
-    start_time: timedelta | None = None
-    """From a pod's creation until it was ready, as last seen."""
+    start_time: timedelta = timedelta(seconds=5)
+    """From a pod's creation until it is ready, as last seen; a guess until one was."""
     draining_since: Mapping[str, datetime] = field(default_factory=dict)
     """Pods that were chosen to go, and when."""
+    lowering: str = ""
+    """Why the number was lowered, while workers are still being drained for it."""
+    idle_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Pods that are protected from autoscalers although they hold no task, and since when."""
     removal: Removal | None = None
     """The pods that the last lowering of a Deployment was meant for, until it is seen which ones go."""
     status_written_at: datetime | None = None

@@ -7,7 +7,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
-from opsagent_operator.manifests.labels import CONTAINER, PROMOTED_AT, REVISION
+from opsagent_operator.manifests.labels import (
+    CONTAINER,
+    DELETION_COST,
+    PROMOTED_AT,
+    PROTECTED,
+    REVISION,
+)
 from opsagent_operator.model.observed import (
     DeploymentState,
     InvalidSpec,
@@ -72,18 +78,37 @@ def pod_state(body: Object) -> PodState:
     metadata, status = body["metadata"], body.get("status") or {}
     containers = _container_statuses(status)
     waiting = _waiting(containers)
+    annotations = metadata.get("annotations") or {}
+    ready = _condition(status, "Ready")
+    is_ready = ready.get("status") == "True"
     return PodState(
         name=metadata["name"],
         revision=(metadata.get("labels") or {}).get(REVISION, ""),
-        ready=_condition(status, "Ready").get("status") == "True",
+        ready=is_ready,
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        ready_at=_moment(ready.get("lastTransitionTime")) if is_ready else None,
         deleting="deletionTimestamp" in metadata,
+        ended=status.get("phase") in {"Failed", "Succeeded"},
+        deletion_cost=_deletion_cost(annotations.get(DELETION_COST)),
+        protected=PROTECTED in annotations,
         waiting_reason=waiting.get("reason"),
         waiting_message=waiting.get("message"),
         exit_message=_exit_message(containers),
         unschedulable_message=_unschedulable_message(status),
         restarts=sum(container.get("restartCount", 0) for container in containers),
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _deletion_cost(text: str | None) -> int:
+    """0 where there is none; Kubernetes, too, takes one that is no number for none."""
+    try:
+        return int(text or 0)
+    except ValueError:
+        return 0
 
 
 def _container_statuses(status: Object) -> list[Object]:

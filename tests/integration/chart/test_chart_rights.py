@@ -20,7 +20,11 @@ NEEDED = [
         for resource in ("deployments.apps", "controllerrevisions.apps")
         for verb in ("get", "list", "watch", "create", "patch", "delete")
     ),
-    *((verb, "pods") for verb in ("get", "list", "watch")),
+    *(
+        (verb, "poddisruptionbudgets.policy")
+        for verb in ("get", "list", "watch", "create", "patch")
+    ),
+    *((verb, "pods") for verb in ("get", "list", "watch", "patch")),
     ("get", "secrets"),
     ("get", "events"),
     ("create", "events"),
@@ -36,6 +40,9 @@ NEVER = [
     ("create", "pods"),
     ("delete", "pods"),
     ("create", "pods/exec"),
+    ("create", "pods/eviction"),
+    ("patch", "pods/status"),
+    ("delete", "poddisruptionbudgets.policy"),
     ("get", "configmaps"),
     ("create", "rolebindings.rbac.authorization.k8s.io"),
     ("patch", "customresourcedefinitions.apiextensions.k8s.io"),
