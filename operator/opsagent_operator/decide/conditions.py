@@ -3,15 +3,29 @@
 All are present from the first visit. Reasons are API: stable, documented in docs/status.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from opsagent_operator.api.status import Condition
 from opsagent_operator.decide.situation import Situation
 from opsagent_operator.model.observed import InvalidSpec, QueueState, Unreachable
 
 __all__ = ["conditions"]
+
+
+NOT_BY_DEPTH: Final[Mapping[str, str]] = {
+    "QueueUnknown": "replicas are frozen: unknown is not zero",
+    "Fallback": "replicas are at least scaling.whenUnknown.replicas: the queue has been unknown for"
+    " scaling.whenUnknown.after",
+    "EmptyAfterRestart": "replicas are frozen: the queue is empty since its Redis was restarted or"
+    " replaced, which is not believed for scaling.whenUnknown.after",
+    "WorkersCannotStart": "no worker is added while there are some that cannot start",
+}
+"""Reasons of decisions that the queue's depth has no part in, or only to take workers away.
+
+Without numbers that move: a condition's message is written at once.
+"""
 
 
 class Answer(NamedTuple):
@@ -136,8 +150,9 @@ def _scaling_active(situation: Situation) -> Answer:
             "FixedReplicas",
             f"spec.replicas holds {worker.spec.replicas}; remove it to scale by the queue again",
         )
-    if isinstance(situation.observed.queue, Unreachable):
-        return Answer("False", "QueueUnknown", "replicas are frozen: unknown is not zero")
+    if situation.replicas is not None and situation.replicas.reason in NOT_BY_DEPTH:
+        reason = situation.replicas.reason
+        return Answer("False", reason, NOT_BY_DEPTH[reason])
     scaling = worker.spec.scaling
     return Answer(
         "True",

@@ -1,13 +1,16 @@
 """The events of an object: what has just changed, told once."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from opsagent_operator.decide.situation import Situation
 from opsagent_operator.model.observed import Revision
 from opsagent_operator.model.plan import Event
 
 __all__ = ["events"]
+
+ALARMING: Final = frozenset({"EmptyAfterRestart", "Fallback", "WorkersCannotStart"})
+"""Reasons of decisions that people should know of, although the number may stay."""
 
 
 def events(situation: Situation, after: Mapping[str, Any]) -> tuple[Event, ...]:
@@ -40,6 +43,10 @@ def _is_news(before: Revision | None, target: Revision) -> bool:
 def _scaling_events(situation: Situation) -> Iterator[Event]:
     replicas = situation.replicas
     if replicas is None:
+        return
+    before = situation.observed.worker.status.get("decision", {}).get("reason")
+    if replicas.reason in ALARMING and replicas.reason != before:
+        yield Event(type="Warning", reason=replicas.reason, message=replicas.message)
         return
     match replicas.action:
         case "ScaleUp":

@@ -1,16 +1,54 @@
-"""How long an object may go unseen when nothing tells of a change."""
+"""When an object is visited next, if nothing tells of a change before."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Final
 
-__all__ = ["Polls"]
+from opsagent_operator.decide.problem import overdue_at
+from opsagent_operator.decide.situation import Situation
+from opsagent_operator.model.observed import InvalidSpec, Memory, QueueState, Unreachable
+
+__all__ = ["Polls", "next_visit"]
+
+DRAINING: Final = timedelta(seconds=1)
+"""While workers finish what they hold before they go: Redis does not tell when one has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Polls:
-    """The safety net: changes are pushed, and what time alone changes is asked for exactly."""
+    """The longest times between two visits: a safety net, as changes are told by messages."""
 
     active: timedelta = timedelta(seconds=15)
-    """While something moves: tasks, pods, a release; or while the queue cannot be read."""
+    """While something moves: tasks, pods, a release; and while the queue cannot be read."""
     idle: timedelta = timedelta(seconds=30)
     """While nothing does."""
+
+
+def next_visit(situation: Situation, memory: Memory, polls: Polls, now: datetime) -> timedelta:
+    """How long from now: until time alone changes what is decided, or until the next poll."""
+    return max(timedelta(), min(_waits(situation, memory, polls, now)))
+
+
+def _waits(
+    situation: Situation, memory: Memory, polls: Polls, now: datetime
+) -> Iterator[timedelta]:
+    observed, queue = situation.observed, situation.observed.queue
+    unknown = isinstance(queue, Unreachable)
+    working = isinstance(queue, QueueState) and queue.work + queue.soon > 0
+    moving = situation.ready != situation.desired or situation.replacing
+    yield polls.active if unknown or working or moving else polls.idle
+    if memory.draining_since:
+        yield DRAINING
+    if situation.replicas is not None and situation.replicas.until is not None:
+        yield situation.replicas.until - now
+    if isinstance(queue, QueueState) and queue.next_due is not None:
+        # A worker that starts then is ready when the task is due. Of the tasks after those that
+        # are due that soon already, nothing is known but that there may be some.
+        lead = queue.next_due - memory.start_time
+        yield lead if lead > timedelta() else memory.start_time
+    spec, target = observed.worker.spec, situation.target
+    if target is not None and not isinstance(spec, InvalidSpec):
+        overdue = overdue_at(target, observed.pods, deadline=spec.release.progress_deadline)
+        if overdue is not None and overdue > now:
+            yield overdue - now

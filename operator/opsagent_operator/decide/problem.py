@@ -7,7 +7,14 @@ from datetime import datetime, timedelta
 from opsagent_operator.api.duration import format_duration
 from opsagent_operator.model.observed import PodState, Revision, Unreachable
 
-__all__ = ["Problem", "apply_problem", "pod_problem", "queue_problem"]
+__all__ = [
+    "Problem",
+    "apply_problem",
+    "cannot_start",
+    "overdue_at",
+    "pod_problem",
+    "queue_problem",
+]
 
 QUOTE_LIMIT = 300
 """Characters of somebody else's message that are shown; the rest is in `kubectl describe pod`."""
@@ -80,15 +87,8 @@ def pod_problem(
         deadline: the time a worker has to become ready.
         now: the time of the decision.
     """
-    waiting = sorted(
-        (
-            pod
-            for pod in pods
-            if pod.revision == revision.name and not pod.ready and not pod.deleting
-        ),
-        key=lambda pod: (pod.created_at, pod.name),
-    )
-    overdue = bool(waiting) and now - waiting[0].created_at > deadline
+    waiting = _waiting(revision, pods)
+    overdue = bool(waiting) and now >= waiting[0].created_at + deadline
     for check in (_image, _container, _crash, _unschedulable):
         for pod in waiting:
             if problem := check(revision, pod, overdue=overdue):
@@ -101,6 +101,51 @@ def pod_problem(
             stalled=True,
         )
     return None
+
+
+def overdue_at(
+    revision: Revision, pods: Iterable[PodState], *, deadline: timedelta
+) -> datetime | None:
+    """When the first worker of `revision` that is not ready should be; None when all are."""
+    waiting = _waiting(revision, pods)
+    return waiting[0].created_at + deadline if waiting else None
+
+
+def cannot_start(revision: Revision, pods: Iterable[PodState]) -> str | None:
+    """How many workers of `revision` cannot start, as text: more of them would not either."""
+    workers = [pod for pod in pods if pod.revision == revision.name and not _leaves(pod)]
+    failing = sum(not pod.ready and _fails(pod) for pod in workers)
+    if failing == 0:
+        return None
+    return (
+        f"{failing} of {len(workers)} {'worker' if len(workers) == 1 else 'workers'} cannot start"
+    )
+
+
+def _fails(pod: PodState) -> bool:
+    return (
+        pod.waiting_reason in IMAGE_REASONS
+        or pod.waiting_reason in CONTAINER_REASONS
+        or pod.waiting_reason == "CrashLoopBackOff"
+        or pod.exit_message is not None
+        or pod.unschedulable_message is not None
+    )
+
+
+def _leaves(pod: PodState) -> bool:
+    return pod.deleting or pod.ended
+
+
+def _waiting(revision: Revision, pods: Iterable[PodState]) -> list[PodState]:
+    """Workers of `revision` that are not ready, the one that has waited longest first."""
+    return sorted(
+        (
+            pod
+            for pod in pods
+            if pod.revision == revision.name and not pod.ready and not _leaves(pod)
+        ),
+        key=lambda pod: (pod.created_at, pod.name),
+    )
 
 
 def _image(revision: Revision, pod: PodState, *, overdue: bool) -> Problem | None:

@@ -1,19 +1,28 @@
-"""How many workers an object needs: the number of replicas is decided here.
+"""How many workers an object shall have: the number of replicas is decided here.
 
-Up at once and in one step; down only to the highest number that was wanted within the stabilization
-window (the rule of Kubernetes' HorizontalPodAutoscaler), and to zero only after the queue has been
-empty for the cooldown. What is not known holds the number where it is.
+Up at once and in one step, unless the object limits the step. Down only to the highest number that
+was wanted within the stabilization window (the rule of Kubernetes' HorizontalPodAutoscaler), from
+there step by step, and to zero only after the queue has been empty for the cooldown. What is not
+known, or not to be believed, holds the number where it is.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Final, Literal
 
 from opsagent_operator.api.duration import format_duration
-from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
+from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec, Scaling
+from opsagent_operator.decide.need import Need, need, replicas_text
+from opsagent_operator.decide.trust import remember_queue
 from opsagent_operator.model.observed import Memory, QueueState, Unreachable
 
-__all__ = ["Replicas", "desired_replicas"]
+__all__ = ["Replicas", "clock", "desired_replicas"]
+
+UP_PAUSE: Final = timedelta(seconds=5)
+"""Between two steps up, where `scaleUp.maxStep` limits them."""
+DOWN_PAUSE: Final = timedelta(seconds=15)
+"""Between two steps down at most: time to see what the last one did."""
+SHORTEST_PAUSE: Final = timedelta(seconds=1)
 
 Action = Literal["ScaleUp", "ScaleDown", "Hold", "Steady"]
 
@@ -23,11 +32,17 @@ class Replicas:
     """A number of replicas, with the reason for it."""
 
     count: int
+    current: int
+    """The number until now."""
+    wanted: int
+    """What the queue needs, within the bounds, before anything holds the number back."""
     action: Action
     reason: str
     """CamelCase; documented in docs/status.md."""
     message: str
     """The reason with its numbers, for people."""
+    until: datetime | None
+    """When another decision is due if nothing changes by then; None if time alone changes nothing."""
     memory: Memory
 
 
@@ -38,6 +53,8 @@ def desired_replicas(
     current: int,
     memory: Memory,
     now: datetime,
+    cannot_start: str | None = None,
+    woken_by: str | None = None,
 ) -> Replicas:
     """The number of replicas that serve the queue.
 
@@ -47,137 +64,234 @@ def desired_replicas(
         current: replicas asked for until now.
         memory: what was remembered at the last visit.
         now: the time of the decision.
+        cannot_start: how many workers cannot start, as text; None if none.
+        woken_by: the message that this visit is due to.
     """
-    if not (spec.paused or spec.replicas is not None or isinstance(queue, Unreachable)):
-        return _from_depth(spec, queue, current=current, memory=memory, now=now)
+    chosen = spec.paused or spec.replicas is not None
+    memory = remember_queue(
+        memory,
+        queue,
+        spare=not chosen and current > spec.scaling.min_replicas,
+        patience=spec.scaling.when_unknown.after,
+        now=now,
+    )
+    moment = _Moment(spec, current, memory, now, cannot_start, woken_by)
+    if isinstance(queue, QueueState) and not chosen and memory.emptied_at is None:
+        return moment.by_depth(queue)
     # The queue has no say: what it asked for before says nothing about the moment it has again.
-    memory = replace(memory, recommendations=(), busy_at=None)
+    moment = replace(moment, memory=replace(memory, recommendations=(), busy_at=None))
     if spec.paused:
-        return _step(0, current, "Paused", "0 replicas: spec.paused is true", memory)
+        return moment.to(0, "Paused", "0 replicas: spec.paused is true")
     if spec.replicas is not None:
-        return _step(
-            spec.replicas,
-            current,
-            "FixedReplicas",
-            f"{_replicas(spec.replicas)}: spec.replicas says so, the queue is not asked",
+        why = f"{replicas_text(spec.replicas)}: spec.replicas says so, the queue is not asked"
+        return moment.to(spec.replicas, "FixedReplicas", why)
+    if memory.emptied_at is not None:
+        return moment.in_doubt(memory.emptied_at)
+    return moment.blindly(memory.unknown_since or now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What a decision depends on besides the queue, and the ways to decide."""
+
+    spec: OpsAgentWorkerSpec
+    current: int
+    memory: Memory
+    now: datetime
+    cannot_start: str | None
+    woken_by: str | None
+
+    @property
+    def scaling(self) -> Scaling:
+        return self.spec.scaling
+
+    def blindly(self, unknown_since: datetime) -> Replicas:
+        """What runs now: unknown is never zero. The floor holds even so, and in time the fallback."""
+        policy = self.scaling.when_unknown
+        floor = max(self.current, self.scaling.min_replicas)
+        why = "the queue is unknown, and unknown is not zero"
+        if policy.replicas is None:
+            return self.hold(floor, "QueueUnknown", why)
+        fallback = min(max(policy.replicas, self.scaling.min_replicas), self.scaling.max_replicas)
+        falls_back_at = unknown_since + policy.after
+        if self.now < falls_back_at:
+            if fallback > floor:
+                why += f"; {fallback} from {clock(falls_back_at)} on (scaling.whenUnknown)"
+            return self.hold(floor, "QueueUnknown", why, until=falls_back_at)
+        why = f"the queue has been unknown since {clock(unknown_since)} (scaling.whenUnknown)"
+        if fallback > floor:
+            return self.up(fallback, "Fallback", f"{replicas_text(fallback)}: {why}")
+        return self.hold(floor, "Fallback", why)
+
+    def in_doubt(self, emptied_at: datetime) -> Replicas:
+        """What runs now: a queue that is empty since its Redis began anew may have been lost."""
+        believed_at = emptied_at + self.scaling.when_unknown.after
+        why = (
+            f"the queue is empty since its Redis was restarted or replaced, seen at"
+            f" {clock(emptied_at)}; that is not believed until {clock(believed_at)}"
+            " (scaling.whenUnknown.after)"
+        )
+        return self.hold(self.current, "EmptyAfterRestart", why, until=believed_at)
+
+    def by_depth(self, queue: QueueState) -> Replicas:
+        """What the tasks need, as far as it may be changed now."""
+        found = need(self.spec, queue, start_time=self.memory.start_time)
+        busy = queue.work + queue.soon > 0 or queue.estimated
+        moment = replace(self, memory=self._remember(found.count, busy=busy))
+        if found.count > self.current:
+            return moment.up(found.count, "QueueDepth", found.text)
+        if found.count == self.current:
+            return moment.to(found.count, "QueueDepth", found.text)
+        return moment.down(found, estimated=queue.estimated)
+
+    def _remember(self, wanted: int, *, busy: bool) -> Memory:
+        """Add what is wanted now; forget what is older than the window.
+
+        A fresh memory knows no past, so it takes the present for it: what runs was wanted until now.
+        """
+        memory, now = self.memory, self.now
+        oldest = now - self.scaling.scale_down.stabilization
+        fresh = memory.busy_at is None
+        past = ((now, self.current),) if fresh else memory.recommendations
+        # Only a number that no later one reaches can ever be the highest in the window: the numbers
+        # fall from the oldest to the newest.
+        kept = [entry for entry in past if entry[0] > oldest and entry[1] > wanted]
+        return replace(
             memory,
+            recommendations=(*kept, (now, wanted)),
+            busy_at=now if busy or fresh else memory.busy_at,
         )
-    return _frozen(spec, current=current, memory=memory)
 
+    def up(self, wanted: int, reason: str, why: str) -> Replicas:
+        """At once and in one step, or as far as steps go; no further while workers cannot start."""
+        floor = max(self.current, self.scaling.min_replicas)
+        step = self.scaling.scale_up.max_step
+        if wanted <= floor:
+            return self.to(wanted, reason, why)
+        if self.cannot_start is not None and self.current > 0:
+            why += f", but {self.cannot_start}: none is added until they can"
+            return self.hold(floor, "WorkersCannotStart", why, wanted=wanted)
+        if step is None:
+            return self.to(wanted, reason, why)
+        stepped_at = self.memory.raised_at
+        if stepped_at is not None and self.now < stepped_at + UP_PAUSE:
+            until = stepped_at + UP_PAUSE
+            why += f", in steps of {step}; until {clock(until)} (scaleUp.maxStep)"
+            return self.hold(floor, "StepLimit", why, wanted=wanted, until=until)
+        highest = max(floor, self.current + step.of(self.current))
+        if highest < wanted:
+            why += f", in steps of {step} (scaleUp.maxStep)"
+            until = self.now + UP_PAUSE
+            return self.to(highest, "StepLimit", why, wanted=wanted, until=until)
+        return self.to(wanted, reason, why)
 
-def _frozen(spec: OpsAgentWorkerSpec, *, current: int, memory: Memory) -> Replicas:
-    """What runs now: unknown is never zero. The floor holds even so, whatever the queue says."""
-    count = max(current, spec.scaling.min_replicas)
-    why = f"holding {count}: the queue is unknown, and unknown is not zero"
-    return Replicas(
-        count=count,
-        action="ScaleUp" if count > current else "Hold",
-        reason="QueueUnknown",
-        message=why,
-        memory=memory,
-    )
+    def down(self, found: Need, *, estimated: bool) -> Replicas:
+        """As far down as the window, the cooldown to zero and the step allow."""
+        policy, memory, now = self.scaling.scale_down, self.memory, self.now
+        wanted, why = found.count, found.text
+        # A bound that somebody has lowered is a wish, and no matter of caution.
+        limit = min(self.current, self.scaling.max_replicas)
+        if wanted == limit:
+            return self.to(wanted, "QueueDepth", why)
+        if estimated:
+            why += ", but most of the waiting tasks have not been looked at yet"
+            return self.hold(limit, "EstimatedDepth", why, wanted=wanted)
 
+        floor, reason, brake = wanted, "QueueDepth", ""
+        holding = [entry for entry in memory.recommendations if entry[1] >= limit]
+        highest = memory.recommendations[0][1]
+        within = f"wanted within the last {format_duration(policy.stabilization)}"
+        if holding:
+            at, number = holding[-1]
+            until = at + policy.stabilization
+            why += f", but {number} {within}; until {clock(until)} (scaleDown.stabilization)"
+            return self.hold(limit, "StabilizationWindow", why, wanted=wanted, until=until)
+        if highest > wanted:
+            floor, reason = highest, "StabilizationWindow"
+            brake = f", but {highest} {within} (scaleDown.stabilization)"
 
-def _from_depth(
-    spec: OpsAgentWorkerSpec, queue: QueueState, *, current: int, memory: Memory, now: datetime
-) -> Replicas:
-    scaling = spec.scaling
-    per_replica = scaling.tasks_per_replica or spec.worker.concurrency
-    work = queue.work
-    needed = -(-work // per_replica)
-    wanted = min(max(needed, scaling.min_replicas), scaling.max_replicas)
-    memory = _remember(memory, spec, wanted=wanted, current=current, busy=work > 0, now=now)
-    why = (
-        f"{queue.pending} due + {queue.in_flight or 0} running / {per_replica} per worker"
-        f" = {_replicas(needed)}{_limit(spec, needed=needed, wanted=wanted)}"
-    )
-    if wanted >= current:
-        return _step(wanted, current, "QueueDepth", why, memory)
-    return _down(spec, wanted=wanted, current=current, why=why, memory=memory, now=now)
+        empty_since = memory.busy_at or now
+        until = empty_since + policy.cooldown_to_zero
+        if floor == 0 and now < until:
+            empty = f", but empty only since {clock(empty_since)}"
+            if limit == 1:
+                why += f"{empty}; until {clock(until)} (scaleDown.cooldownToZero)"
+                return self.hold(1, "CooldownToZero", why, wanted=wanted, until=until)
+            floor, reason = 1, "CooldownToZero"
+            brake = f"{empty} (scaleDown.cooldownToZero)"
 
+        pause = min(max(policy.stabilization, SHORTEST_PAUSE), DOWN_PAUSE)
+        if memory.stepped_at is not None and now < memory.stepped_at + pause:
+            until = memory.stepped_at + pause
+            why += f", in steps of {policy.max_step}; until {clock(until)} (scaleDown.maxStep)"
+            return self.hold(limit, "StepLimit", why, wanted=wanted, until=until)
+        lowest = limit - policy.max_step.of(limit)
+        if floor < lowest:
+            floor, reason = lowest, "StepLimit"
+            brake = f", in steps of {policy.max_step} (scaleDown.maxStep)"
+        next_at = now + pause if floor > wanted else None
+        return self.to(floor, reason, why + brake, wanted=wanted, until=next_at)
 
-def _down(
-    spec: OpsAgentWorkerSpec,
-    *,
-    wanted: int,
-    current: int,
-    why: str,
-    memory: Memory,
-    now: datetime,
-) -> Replicas:
-    """As far down as the stabilization window and the cooldown to zero allow."""
-    policy = spec.scaling.scale_down
-    highest_at, highest = max(memory.recommendations, key=lambda entry: (entry[1], entry[0]))
-    count = min(current, max(wanted, highest))
-    if count > wanted:
-        brake = "StabilizationWindow"
-        why += (
-            f", but {highest} wanted within the last {format_duration(policy.stabilization)}:"
-            f" keeping {count} until {_clock(highest_at + policy.stabilization)}"
-            " (scaleDown.stabilization)"
+    def to(
+        self,
+        count: int,
+        reason: str,
+        why: str,
+        *,
+        wanted: int | None = None,
+        until: datetime | None = None,
+    ) -> Replicas:
+        """A step to `count`, or none because that is the number already."""
+        return self._replicas("Steady", count, reason, why, wanted=wanted, until=until)
+
+    def hold(
+        self,
+        count: int,
+        reason: str,
+        why: str,
+        *,
+        wanted: int | None = None,
+        until: datetime | None = None,
+    ) -> Replicas:
+        """`count` for now, although another number is wanted or nobody knows which."""
+        why = f"holding {count}: {why}"
+        return self._replicas("Hold", count, reason, why, wanted=wanted, until=until)
+
+    def _replicas(
+        self,
+        unmoved: Action,
+        count: int,
+        reason: str,
+        why: str,
+        *,
+        wanted: int | None,
+        until: datetime | None,
+    ) -> Replicas:
+        """The decision; `unmoved` is what it is called if the number stays."""
+        current, memory = self.current, replace(self.memory, asked=count)
+        action, message = unmoved, why
+        if count > current:
+            action, memory = "ScaleUp", replace(memory, raised_at=self.now)
+            message += f"; was {current}"
+            if self.woken_by is not None:
+                message += f"; woken by {self.woken_by}"
+        elif count < current:
+            action, memory = "ScaleDown", replace(memory, stepped_at=self.now)
+            message += f"; was {current}"
+        elif unmoved == "Steady":
+            message += "; unchanged"
+        return Replicas(
+            count=count,
+            current=current,
+            wanted=count if wanted is None else wanted,
+            action=action,
+            reason=reason,
+            message=message,
+            until=until,
+            memory=memory,
         )
-        return _braked(count, current, brake, why, memory)
-    empty_since = memory.busy_at or now
-    if count == 0 and now < empty_since + policy.cooldown_to_zero:
-        brake = "CooldownToZero"
-        why += (
-            f", but empty only since {_clock(empty_since)}: keeping 1 until"
-            f" {_clock(empty_since + policy.cooldown_to_zero)} (scaleDown.cooldownToZero)"
-        )
-        return _braked(1, current, brake, why, memory)
-    return _step(count, current, "QueueDepth", why, memory)
 
 
-def _remember(
-    memory: Memory,
-    spec: OpsAgentWorkerSpec,
-    *,
-    wanted: int,
-    current: int,
-    busy: bool,
-    now: datetime,
-) -> Memory:
-    """Add what is wanted now; forget what is older than the window.
-
-    A fresh memory knows no past, so it takes the present for it: what runs was wanted until now.
-    """
-    oldest = now - spec.scaling.scale_down.stabilization
-    fresh = memory.busy_at is None
-    past = ((now, current),) if fresh else memory.recommendations
-    kept = [entry for entry in past if entry[0] >= oldest]
-    # Only a number that no later one reaches can ever be the highest in the window.
-    kept = [*(entry for entry in kept if entry[1] > wanted), (now, wanted)]
-    return replace(
-        memory, recommendations=tuple(kept), busy_at=now if busy or fresh else memory.busy_at
-    )
-
-
-def _step(count: int, current: int, reason: str, why: str, memory: Memory) -> Replicas:
-    action: Action = "ScaleUp" if count > current else "ScaleDown" if count < current else "Steady"
-    was = "unchanged" if count == current else f"was {current}"
-    return Replicas(
-        count=count, action=action, reason=reason, message=f"{why}; {was}", memory=memory
-    )
-
-
-def _braked(count: int, current: int, reason: str, why: str, memory: Memory) -> Replicas:
-    """Less of a step down than the queue alone would take, or none at all."""
-    if count < current:
-        return _step(count, current, reason, why, memory)
-    return Replicas(count=count, action="Hold", reason=reason, message=why, memory=memory)
-
-
-def _limit(spec: OpsAgentWorkerSpec, *, needed: int, wanted: int) -> str:
-    if wanted < needed:
-        return f", capped at maxReplicas {spec.scaling.max_replicas}"
-    if wanted > needed:
-        return f", raised to minReplicas {spec.scaling.min_replicas}"
-    return ""
-
-
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count} replicas"
-
-
-def _clock(moment: datetime) -> str:
+def clock(moment: datetime) -> str:
+    """The time of day, in UTC, as messages have it."""
     return moment.strftime("%H:%M:%S")

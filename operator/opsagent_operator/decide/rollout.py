@@ -26,10 +26,15 @@ def promote(target: Revision, observed: Observed, now: datetime) -> Revision:
 
 
 def current_replicas(observed: Observed, target: Revision | None) -> int:
-    """Replicas asked for until now, by whichever revision had the say.
+    """Replicas asked for until now.
 
-    The one worker with which a revision proves itself beside a serving one does not count.
+    What the last visit asked for counts, not what a Deployment happens to say: that has more while
+    workers are being drained, and anything after an edit by hand. An operator that has just started
+    asks the Deployment of whichever revision had the say; the one worker with which a revision
+    proves itself beside a serving one does not count.
     """
+    if observed.memory.asked is not None:
+        return observed.memory.asked
     alone = serving_revision(observed.revisions, target) is None
     return max(
         (

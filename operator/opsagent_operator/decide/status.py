@@ -68,7 +68,15 @@ def _without_numbers(status: Mapping[str, Any]) -> Mapping[str, Any]:
         for key, value in status.get("workers", {}).items()
         if key not in {"busy", "draining"}
     }
-    return {**status, "queue": sorted(status.get("queue", {})), "workers": workers}
+    decision = status.get("decision", {})
+    if decision.get("action") == "Hold":
+        decision = {key: value for key, value in decision.items() if key != "message"}
+    return {
+        **status,
+        "queue": sorted(status.get("queue", {})),
+        "workers": workers,
+        "decision": decision,
+    }
 
 
 def _release(situation: Situation) -> ReleaseStatus:
@@ -155,11 +163,13 @@ def _decision(situation: Situation, now: datetime) -> Decision | None:
     previous = Decision.model_validate(recorded) if recorded else None
     if replicas is None:
         return previous
+    since = now
     if previous is not None:
         if replicas.action == "Steady" and previous.action != "Hold":
             return previous
-        if replicas.action == "Hold" == previous.action and replicas.reason == previous.reason:
-            return previous
+        same = (previous.action, previous.reason) == (replicas.action, replicas.reason)
+        if replicas.action == "Hold" and same:
+            since = previous.at
     return Decision(
-        action=replicas.action, reason=replicas.reason, message=replicas.message, at=now
+        action=replicas.action, reason=replicas.reason, message=replicas.message, at=since
     )

@@ -51,8 +51,7 @@ def test_the_reason_of_ready_is_the_state(
 def test_an_idle_object_is_ready_and_available() -> None:
     world = running()
     world.queue = make_queue()
-    world.tick(300)
-    world.settle()
+    world.settle(pause=20)
     assert world.replicas() == {V1: 0}
     assert world.condition("Ready")["reason"] == "Idle"
     assert world.condition("Available")["reason"] == "ScaledToZero"
@@ -62,8 +61,7 @@ def test_an_idle_object_is_ready_and_available() -> None:
 def test_scaling_up_from_zero_does_not_make_it_unready() -> None:
     world = running()
     world.queue = make_queue()
-    world.tick(300)
-    world.settle()
+    world.settle(pause=20)
     world.queue = make_queue(pending=40)
     world.visit()
     assert world.condition("Ready")["status"] == "True"
@@ -244,9 +242,10 @@ def test_every_reason_stands_in_the_reference() -> None:
         r'reason="(\w+)"',
         r'Answer\(\s*"(?:True|False)",\s*"(\w+)"',
         r'_normal\(\s*"(\w+)"',
-        r'_step\([^)"]*"(\w+)"',
-        r'brake = "(\w+)"',
+        r'\.(?:to|hold|up)\([^()"]*"(\w+)"',
+        r'reason(?:, \w+)? = \w+, "(\w+)"',
     ]
     reasons = {found for pattern in patterns for found in re.findall(pattern, code)}
-    assert len(reasons) > 30
+    assert len(reasons) > 40
+    assert {"QueueDepth", "StepLimit", "EstimatedDepth", "Fallback", "Paused"} <= reasons
     assert {reason for reason in reasons if f"`{reason}`" not in reference} == set()

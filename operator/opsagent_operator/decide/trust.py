@@ -1,0 +1,69 @@
+"""What there is to remember of the queue itself: since when it is unknown, or suspiciously empty."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from opsagent_operator.model.observed import Memory, PodState, QueueState, Unreachable
+
+__all__ = ["learn_start_time", "remember_queue"]
+
+SHORTEST_START: Final = timedelta(seconds=1)
+LONGEST_START: Final = timedelta(seconds=60)
+
+
+def remember_queue(
+    memory: Memory,
+    queue: QueueState | Unreachable,
+    *,
+    spare: bool,
+    patience: timedelta,
+    now: datetime,
+) -> Memory:
+    """The memory with what `queue` tells about itself.
+
+    A queue that is empty when its Redis has another run id than before may have been emptied by the
+    restart, or by a failover to a replica that had nothing: that is remembered for `patience`, or
+    until there is a task.
+
+    Args:
+        memory: what was remembered at the last visit.
+        queue: the queue as seen just now.
+        spare: whether an empty queue would take workers away.
+        patience: `whenUnknown.after`.
+        now: the time of the decision.
+    """
+    if isinstance(queue, Unreachable):
+        since = memory.unknown_since or now
+        return memory if since is memory.unknown_since else replace(memory, unknown_since=since)
+    emptied_at = memory.emptied_at
+    if queue.work > 0 or queue.delayed > 0 or not spare:
+        emptied_at = None
+    elif memory.run_id is not None and queue.run_id not in {None, memory.run_id}:
+        emptied_at = now
+    if emptied_at is not None and now >= emptied_at + patience:
+        emptied_at = None
+    return replace(
+        memory,
+        unknown_since=None,
+        run_id=queue.run_id or memory.run_id,
+        emptied_at=emptied_at,
+    )
+
+
+def learn_start_time(memory: Memory, pods: Iterable[PodState]) -> Memory:
+    """The memory with the time that the newest pod took to become ready.
+
+    A pod that was restarted, or whose readiness came and went, tells of something else; the longest
+    believable time limits the error.
+    """
+    newest = max(
+        (pod for pod in pods if pod.ready_at is not None and pod.restarts == 0),
+        key=lambda pod: (pod.created_at, pod.name),
+        default=None,
+    )
+    if newest is None or newest.ready_at is None:
+        return memory
+    took = newest.ready_at - newest.created_at
+    return replace(memory, start_time=min(max(took, SHORTEST_START), LONGEST_START))
