@@ -116,6 +116,7 @@ class Consumer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._marked = False
         self._no_room = False
         self._batch = _Batch()
         self._brief = False
@@ -128,6 +129,11 @@ class Consumer:
         """Tasks that run, or whose end is still to be reported."""
         return len(self._running) + self._reporter.unreported
 
+    @property
+    def marked(self) -> bool:
+        """Whether this pod has a drain mark: the last claim was refused for it."""
+        return self._marked
+
     def running_by_type(self) -> dict[str, int]:
         """Tasks whose handler runs, by type (`other` for one without a handler)."""
         return {label: count for label, count in self._running_of_type.items() if count}
@@ -139,7 +145,9 @@ class Consumer:
     def announce(self, task_id: str) -> None:
         """This task was just created: the next claim looks at it first."""
         self._hints.append(task_id)
-        self._wake.set()
+        # A marked pod gets no task, however many are created.
+        if not self._marked:
+            self._wake.set()
 
     def stop(self) -> None:
         """Claim no more. What runs goes on; `run` returns once a claim under way has been dealt with."""
@@ -174,7 +182,8 @@ class Consumer:
             self._metrics.queue_up.set(1)
             self._health.ready = True
             self._batch = _Batch(result.claims, request.first_sent + self._claiming.lease)
-            if len(result.claims) < request.count and not result.more:
+            self._note_mark(marked=result.draining)
+            if self._marked or (len(result.claims) < request.count and not result.more):
                 request = None
                 await self._start()
                 await self._sleep(self._until_next_look(result))
@@ -247,8 +256,8 @@ class Consumer:
         batch, self._batch, self._brief = self._batch, _Batch(), False
         if not batch.claims:
             return
-        if self._stopping or self._clock() >= batch.deadline:
-            # Too late to start them: the worker stops, or Redis was away for longer than their leases last.
+        if self._stopping or self._marked or self._clock() >= batch.deadline:
+            # Too late to start them: the worker is to stop, or Redis was away for longer than their leases last.
             await self._hand_back([claim.lease for claim in batch.claims])
             return
         self._idle.clear()
@@ -310,6 +319,18 @@ class Consumer:
             self._metrics.released.inc(released)
             log.info("tasks handed back", tasks=released)
 
+    def _note_mark(self, *, marked: bool) -> None:
+        if marked == self._marked:
+            return
+        self._marked = marked
+        self._metrics.draining.set(int(marked or self._stopping))
+        if marked:
+            log.info(
+                "marked to go: no task is claimed until the mark is removed", running=self.busy
+            )
+        else:
+            log.info("the mark to go is gone: tasks are claimed again")
+
     def _unreachable(self, error: QueueError, *, failures: int) -> None:
         self._metrics.redis_errors.labels("claim").inc()
         self._metrics.queue_up.set(0)
@@ -317,7 +338,7 @@ class Consumer:
 
     def _until_next_look(self, result: ClaimResult) -> float:
         seconds = spread(self._claiming.poll_interval)
-        if result.next_due_ms is None or result.paused:
+        if result.next_due_ms is None or result.paused or result.draining:
             return seconds
         return min(seconds, max(result.next_due_ms / 1000, _SHORTEST_WAIT))
 

@@ -312,7 +312,7 @@ def _describe(
             slots=settings.concurrency,
             # Ended tasks whose report is on its way hold leases, but no slot.
             busy=min(consumer.busy, settings.concurrency),
-            draining=signals.drain.is_set(),
+            draining=signals.drain.is_set() or consumer.marked,
             started=started,
             cpu_percent=process.cpu_percent(),
             memory_bytes=process.memory_bytes(),
