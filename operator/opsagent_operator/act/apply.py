@@ -1,18 +1,30 @@
 """Brings children to what their manifests say, with as few writes as possible."""
 
 import asyncio
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
+
 from opsagent_operator.act.drift import differences
-from opsagent_operator.kube.client import CONTROLLER_REVISIONS, DEPLOYMENTS, Kube, Resource
+from opsagent_operator.kube.client import (
+    CONTROLLER_REVISIONS,
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    Kube,
+    Resource,
+)
 from opsagent_operator.model.plan import Event
 from opsagent_operator.observe.cluster import ClusterCache, Key
 
 __all__ = ["RESOURCES", "Applier"]
 
-RESOURCES: Final = {resource.kind: resource for resource in (DEPLOYMENTS, CONTROLLER_REVISIONS)}
+RESOURCES: Final = {
+    resource.kind: resource
+    for resource in (DEPLOYMENTS, CONTROLLER_REVISIONS, DISRUPTION_BUDGETS)
+}
 """The kinds of children, by name."""
 CORRECTION_INTERVAL: Final = 10.0
 """Seconds between two corrections of the same child: whoever fights us shall not fill etcd."""
@@ -23,10 +35,13 @@ SHOWN_PATHS: Final = 3
 class _Applied:
     """What a child was last brought to, or found to be."""
 
-    manifest: Mapping[str, Any]
+    digest: bytes
+    """Of the manifest."""
     refused: frozenset[str] = frozenset()
     """Paths that differed even so: an admission webhook insists on something else there."""
     corrected_at: float = float("-inf")
+    behind: bool = False
+    """Whether it differs, and a correction has to wait."""
 
 
 class Applier:
@@ -41,6 +56,10 @@ class Applier:
         """The object is gone, and its children with it."""
         self._applied.pop(owner, None)
 
+    def behind(self, owner: Key) -> bool:
+        """Whether a correction of one of its children still has to be made."""
+        return any(child.behind for child in self._applied.get(owner, {}).values())
+
     async def apply(self, owner: Key, manifest: Mapping[str, Any]) -> Event | None:
         """Make `manifest` hold; the event tells of a change that somebody else had made to it.
 
@@ -51,26 +70,33 @@ class Applier:
         key = Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         memory = self._applied.setdefault(owner, {})
         last = memory.get((resource, key))
-        again = last if last is not None and last.manifest == manifest else None
+        digest = _digest(manifest)
+        again = last if last is not None and last.digest == digest else None
         live = self._cache.get(resource, key)
         drift = [] if live is None else list(differences(live, manifest))
         if again is not None:
             drift = [path for path in drift if path not in again.refused]
         if live is not None and not drift:
-            memory[resource, key] = again or _Applied(manifest)
+            memory[resource, key] = replace(again, behind=False) if again else _Applied(digest)
             return None
 
         now = asyncio.get_running_loop().time()
         if again is not None and now < again.corrected_at + CORRECTION_INTERVAL:
+            memory[resource, key] = replace(again, behind=True)
             return None  # the next visit is never far
         answer = await self._kube.apply(resource, manifest)
         self._cache.record_write(resource, answer)
         refused = frozenset(differences(answer, manifest))
         if again is None:
-            memory[resource, key] = _Applied(manifest, refused)
+            memory[resource, key] = _Applied(digest, refused)
             return None
-        memory[resource, key] = _Applied(manifest, refused, corrected_at=now)
+        memory[resource, key] = _Applied(digest, refused, corrected_at=now)
         return _corrected(key.name, drift) if resource is DEPLOYMENTS else None
+
+
+def _digest(manifest: Mapping[str, Any]) -> bytes:
+    """Of thousands of objects, manifests themselves would take more room than all else together."""
+    return hashlib.sha256(msgspec.json.encode(manifest, order="sorted")).digest()
 
 
 def _corrected(name: str, drift: Sequence[str]) -> Event:

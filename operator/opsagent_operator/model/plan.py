@@ -82,4 +82,6 @@ class Plan:
     outcome: Outcome | None = None
     """The decision in numbers, for metrics; None when nothing could be decided."""
     requeue_after: timedelta = timedelta(seconds=30)
+    at_rest: bool = False
+    """Whether every later decision will be this one, as long as nothing but the time has changed."""
     memory: Memory = field(default_factory=Memory)

@@ -3,15 +3,22 @@
 Every reading is by owner, every write by object. An older state never replaces a newer one, whatever
 the order in which watch events and answers to our writes arrive: resource versions of one kind are
 integers that grow (part of the API since Kubernetes 1.35, and how etcd-backed servers always worked).
+
+Objects are kept as JSON text and decoded when somebody reads them: as Python's dictionaries they would
+take six times the room, and most of them are not looked at for hours.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from opsagent_operator.kube.client import (
     CONTROLLER_REVISIONS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     PODS,
     WORKERS,
     Resource,
@@ -20,10 +27,13 @@ from opsagent_operator.manifests.labels import WORKER as OWNER_LABEL
 
 __all__ = ["WATCHED", "ClusterCache", "Key"]
 
-WATCHED: Final = (WORKERS, DEPLOYMENTS, CONTROLLER_REVISIONS, PODS)
+WATCHED: Final = (WORKERS, DEPLOYMENTS, CONTROLLER_REVISIONS, DISRUPTION_BUDGETS, PODS)
 
 Object = Mapping[str, Any]
-"""A Kubernetes object as plain JSON, without `metadata.managedFields`."""
+"""A Kubernetes object as plain JSON, without what nobody here reads (`_slim`)."""
+
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+"""Where kubectl keeps a copy of the whole object."""
 
 
 class Key(NamedTuple):
@@ -38,11 +48,16 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class _Entry:
-    body: Object
+    text: bytes
+    """The object, as JSON."""
     version: int
     owner: Key
     listing: int
     """The number of the last list that mentioned it, or that was the last when it appeared."""
+
+    def body(self) -> Object:
+        body: Object = msgspec.json.decode(self.text)
+        return body
 
 
 class _Kind:
@@ -83,12 +98,19 @@ class ClusterCache:
 
     def get(self, resource: Resource, key: Key) -> Object | None:
         entry = self._kinds[resource].entries.get(key)
-        return entry.body if entry is not None else None
+        return entry.body() if entry is not None else None
 
     def owned_by(self, resource: Resource, owner: Key) -> tuple[Object, ...]:
         """The children of one kind, ordered by name."""
         kind = self._kinds[resource]
-        return tuple(kind.entries[key].body for key in sorted(kind.owned.get(owner, ())))
+        return tuple(kind.entries[key].body() for key in sorted(kind.owned.get(owner, ())))
+
+    def version(self, owner: Key) -> tuple[tuple[int, ...], ...]:
+        """Tells one state of an object and all its children from every other: by their versions."""
+        return tuple(
+            tuple(sorted(kind.entries[key].version for key in kind.owned.get(owner, ())))
+            for kind in self._kinds.values()
+        )
 
     def count(self, resource: Resource) -> int:
         return len(self._kinds[resource].entries)
@@ -152,12 +174,14 @@ class ClusterCache:
         kind, key = self._kinds[resource], _key(body)
         owner = _owner(resource, body)
         known = kind.entries.get(key)
-        kind.put(key, _Entry(_slim(body), _version(body), owner, listing))
+        text = msgspec.json.encode(_slim(resource, body))
+        kind.put(key, _Entry(text, _version(body), owner, listing))
         return {owner, known.owner} if known is not None else {owner}
 
 
 def _key(body: Object) -> Key:
-    return Key(body["metadata"]["namespace"], body["metadata"]["name"])
+    # Thousands of objects in few namespaces.
+    return Key(sys.intern(body["metadata"]["namespace"]), body["metadata"]["name"])
 
 
 def _version(body: Object) -> int:
@@ -171,7 +195,14 @@ def _owner(resource: Resource, body: Object) -> Key:
     return Key(key.namespace, (body["metadata"].get("labels") or {}).get(OWNER_LABEL, ""))
 
 
-def _slim(body: Object) -> Object:
+def _slim(resource: Resource, body: Object) -> Object:
     """Without what nobody here reads; it is often the greater part of an object."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-    return {**body, "metadata": metadata}
+    if _LAST_APPLIED in (annotations := metadata.get("annotations") or {}):
+        metadata["annotations"] = {
+            key: value for key, value in annotations.items() if key != _LAST_APPLIED
+        }
+    slim = {**body, "metadata": metadata}
+    if resource == PODS:
+        slim.pop("spec", None)
+    return slim
