@@ -6,19 +6,25 @@ workers are at zero has no claims.
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
+from opsagent_operator.observe.audience import Wake
 from opsagent_operator.observe.cluster import Key
-from opsagent_operator.observe.listener import Wake
 from opsagent_queue import QueueError, TaskQueue
 
 __all__ = ["Indexer"]
 
 
+STEP: Final = 256
+"""Tasks that one step sorts in."""
+SPARE_STEPS: Final = 16
+
+
 @dataclass(slots=True)
 class _Job:
     queue: TaskQueue
-    unknown: int
-    """Tasks that the index did not know when last asked."""
+    steps: int
+    """How many it may take at most: as many again may come meanwhile, and some can never be known."""
     tell: bool
 
 
@@ -34,12 +40,12 @@ class Indexer:
         self._task: asyncio.Task[None] | None = None
 
     def complete(self, key: Key, queue: TaskQueue, *, unknown: int, tell: bool) -> None:
-        """Have the `unknown` waiting tasks of `queue` indexed, as far as that gets anywhere.
+        """Have the `unknown` waiting tasks of `queue` indexed.
 
         With `tell` the object is woken when all are known: what it was told before was a guess.
         """
         if key not in self._jobs:
-            self._jobs[key] = _Job(queue, unknown, tell)
+            self._jobs[key] = _Job(queue, SPARE_STEPS + 2 * unknown // STEP, tell)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
 
@@ -56,11 +62,10 @@ class Indexer:
                 try:
                     left = await job.queue.index()
                 except (QueueError, TimeoutError):
-                    left = job.unknown  # the visits tell what is wrong
-                # Where more come than are sorted in, the next visit tries again.
-                ended = left == 0 or left >= job.unknown
-                job.unknown = left
-                if ended:
+                    del self._jobs[key]  # the visits tell what is wrong, and try again
+                    continue
+                job.steps -= 1
+                if left == 0 or job.steps == 0:
                     del self._jobs[key]
-                if job.tell and left == 0:
+                if left == 0 and job.tell:
                     self._wake(key, None)

@@ -1,70 +1,15 @@
-"""Hears on one Redis that tasks were created, on behalf of all objects whose queues are there.
-
-A message only says "look": what there is to do is always read from the queue. So any number of
-messages that come together need one visit, as long as it begins after the last of them.
-"""
+"""Hears on one Redis that tasks were created, on behalf of all objects whose queues are there."""
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from redis.asyncio import Redis
 
+from opsagent_operator.observe.audience import Audience, Wake
 from opsagent_operator.observe.cluster import Key
 from opsagent_queue import Announcement, Message, Subscribed, Subscription
 
-__all__ = ["Listener", "Wake"]
-
-Wake = Callable[[Key, float | None], None]
-"""Has an object looked at. The second argument is when, by the event loop's clock, a task was
-announced for it; None if the reason is another one."""
-
-GATHER: Final = 0.002
-"""Seconds without a further message after which a burst is taken to be complete…"""
-GATHER_AT_MOST: Final = 0.010
-"""…or which it may go on for: a producer that adds twenty tasks causes one visit, not one for each."""
-SPACING: Final = 0.025
-SPACING_AT_MOST: Final = 0.1
-"""Seconds between two visits while messages keep coming: the first of these, doubled up to the second."""
-
-
-class _Audience:
-    """Objects that take the same tasks from the same queue, and how they are woken."""
-
-    def __init__(self, channel: str, agents: frozenset[str], wake: Wake) -> None:
-        self.channel = channel
-        self.agents = agents
-        """Whose tasks they take; empty for everybody's."""
-        self.keys: dict[Key, None] = {}
-        self._wake = wake
-        self._loop = asyncio.get_running_loop()
-        self._arrived: float | None = None
-        """When the first message came that nobody has been woken for."""
-        self._latest = 0.0
-        self._woken_at = float("-inf")
-        self._spacing = SPACING
-
-    def tell(self) -> None:
-        """A task was announced. Everybody is woken now or soon, and always after this message."""
-        now = self._latest = self._loop.time()
-        if self._arrived is not None:
-            return
-        self._arrived = now
-        if now >= self._woken_at + SPACING_AT_MOST:
-            self._spacing = SPACING
-        due = max(now + GATHER, self._woken_at + self._spacing)
-        self._loop.call_at(due, self._gathered, self._arrived + GATHER_AT_MOST)
-
-    def _gathered(self, latest_due: float) -> None:
-        now = self._loop.time()
-        if self._latest > now - GATHER and now < latest_due:
-            self._loop.call_at(min(now + GATHER, latest_due), self._gathered, latest_due)
-            return
-        arrived, self._arrived = self._arrived, None
-        self._woken_at = now
-        self._spacing = min(2 * self._spacing, SPACING_AT_MOST)
-        for key in self.keys:
-            self._wake(key, arrived)
+__all__ = ["Listener"]
 
 
 class Listener:
@@ -78,8 +23,8 @@ class Listener:
         self._subscription = Subscription(redis)
         self._wake = wake
         self._on_connect = on_connect
-        self._followed: dict[Key, _Audience | None] = {}
-        self._audiences: dict[str, dict[frozenset[str], _Audience]] = {}
+        self._followed: dict[Key, Audience | None] = {}
+        self._audiences: dict[str, dict[frozenset[str], Audience]] = {}
         """By channel, then by agents."""
         self._task: asyncio.Task[None] | None = None
         self.connections = 0
@@ -115,7 +60,7 @@ class Listener:
         names = frozenset(agents)
         audience = audiences.get(names)
         if audience is None:
-            audience = audiences[names] = _Audience(channel, names, self._wake)
+            audience = audiences[names] = Audience(channel, names, self._wake)
         audience.keys[key] = None
         self._followed[key] = audience
         if self._task is None:

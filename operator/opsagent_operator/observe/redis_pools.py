@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from opsagent_operator.model.observed import Unreachable
+from opsagent_operator.observe.audience import Wake
 from opsagent_operator.observe.batching import BatchingRedis
 from opsagent_operator.observe.indexing import Indexer
-from opsagent_operator.observe.listener import Listener, Wake
+from opsagent_operator.observe.listener import Listener
 from opsagent_queue import connect
 from opsagent_queue.url import RedisUrl
 
@@ -70,6 +71,7 @@ class Pool:
         self.indexer = Indexer(wake=wake)
         self.used_at = 0.0
         self._failure: tuple[float, Unreachable] | None = None
+        """Until when it holds, and what it was."""
         self._failures = 0
         self._trying = False
 
@@ -91,9 +93,12 @@ class Pool:
             self._trying = False
 
     def failed(self, failure: Unreachable) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._failure is not None and now < self._failure[0]:
+            return  # the same attempt failed for several
         holds = min(FAILURE_HOLDS * 2.0 ** min(self._failures, 8), FAILURE_HOLDS_AT_MOST)
         self._failures += 1
-        self._failure = (asyncio.get_running_loop().time() + holds, failure)
+        self._failure = (now + holds, failure)
 
     def answered(self) -> None:
         if self._failure is not None:

@@ -1,12 +1,13 @@
 """An operator of its own for each test, on a real API server with fake nodes and a real Redis."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from devcluster.provider import LocalProvider
+from integration.operator.observer import Observer
 from integration.operator.proxy import ApiProxy
 from integration.operator.world import SECRET, OperatorProcess, World
 from opsagent_operator.api.v1alpha1 import GROUP, PLURAL
@@ -76,3 +77,11 @@ def proxy(idle_world: World, definition: LocalProvider, tmp_path: Path) -> Itera
     idle_world.operator.configure(KUBECONFIG=str(between.kubeconfig))
     yield between
     between.close()
+
+
+@pytest.fixture
+async def observer(redis_url: str) -> AsyncIterator[Observer]:
+    """Sees queues in a real Redis, without a cluster."""
+    observer = Observer({"redis": {"REDIS_URL": redis_url}})
+    yield observer
+    await observer.pools.close()

@@ -1,9 +1,8 @@
 """What the operator makes of a queue that it can read, and of one that it cannot."""
 
 import asyncio
-import base64
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,67 +11,13 @@ import redis
 
 from fixtures.redis import RedisServer
 from fixtures.sentinel import FailoverSetup
-from opsagent_operator.kube.errors import Forbidden, NotFound
+from integration.operator.observer import Observer, worker
+from opsagent_operator.kube.errors import Forbidden
 from opsagent_operator.model.observed import QueueState, Unreachable, Worker
-from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import Key
-from opsagent_operator.observe.queue import Queues
-from opsagent_operator.observe.redis_pools import RedisPools
-from opsagent_operator.observe.secrets import SecretCache
-from opsagent_queue import Heartbeat, Retried, Task, TaskQueue, connect
+from opsagent_queue import Finished, Heartbeat, Retried, Task, TaskQueue, connect
 
 pytestmark = pytest.mark.integration
-
-
-@dataclass
-class Observer:
-    """Queues whose Secrets are the test's."""
-
-    secrets: dict[str, Mapping[str, str] | Exception] = field(default_factory=dict)
-    reads: int = 0
-    woken: list[tuple[Key, bool]] = field(default_factory=list)
-    """Who was woken, and whether by a task that was announced."""
-
-    def __post_init__(self) -> None:
-        self.pools = RedisPools(wake=lambda key, at: self.woken.append((key, at is not None)))
-        self.queues = Queues(pools=self.pools, secrets=SecretCache(self._read))
-
-    async def observe(self, **redis: Any) -> QueueState | Unreachable:
-        return await self.queues.observe(worker(**redis))
-
-    async def reason(self, **redis: Any) -> tuple[str, str]:
-        found = await self.observe(**redis)
-        assert isinstance(found, Unreachable), found
-        return found.reason, found.message
-
-    async def _read(self, key: Key) -> Mapping[str, Any]:
-        self.reads += 1
-        secret = self.secrets.get(key.name, NotFound(key.name))
-        if isinstance(secret, Exception):
-            raise secret
-        return {
-            "data": {
-                name: base64.b64encode(value.encode()).decode() for name, value in secret.items()
-            }
-        }
-
-
-def worker(prefix: str = "orchestrator", **redis: Any) -> Worker:
-    reference = {"secretKeyRef": {"name": "redis", "key": "REDIS_URL"}}
-    spec = {
-        "version": "v1.0.0",
-        "image": {"repository": "example.com/worker"},
-        "queue": {"prefix": prefix, "redis": {"urlFrom": reference, **redis}},
-    }
-    metadata = {"namespace": "shop", "name": "ops-agent", "uid": "1", "generation": 1}
-    return convert.worker({"metadata": metadata, "spec": spec})
-
-
-@pytest.fixture
-async def observer(redis_url: str) -> AsyncIterator[Observer]:
-    observer = Observer({"redis": {"REDIS_URL": redis_url}})
-    yield observer
-    await observer.pools.close()
 
 
 @pytest.fixture
@@ -276,6 +221,70 @@ async def test_a_key_of_another_type_is_named(
     reason, message = await observer.reason()
     assert reason == "WrongType"
     assert key in message
+
+
+async def test_delayed_tasks_are_soon_if_they_are_due_before_a_pod_could_be_ready(
+    observer: Observer, queue: TaskQueue
+) -> None:
+    for delay_ms in (20_000, 60_000):
+        await queue.enqueue(task())
+        claimed = await queue.claim(
+            owner="pod-1", version="v1", count=1, lease_ms=60_000, token=str(delay_ms)
+        )
+        await queue.retry(
+            [Retried(lease=claimed.claims[0].lease, delay_ms=delay_ms, error="x")], version="v1"
+        )
+    for start_time, soon in ((10, 0), (30, 1), (90, 2)):
+        found = await observer.queues.observe(worker(), start_time=timedelta(seconds=start_time))
+        assert isinstance(found, QueueState)
+        assert (found.delayed, found.soon) == (2, soon)
+
+
+async def test_the_mean_run_time_of_versions_is_told_to_whoever_asks(
+    observer: Observer, queue: TaskQueue
+) -> None:
+    await queue.enqueue(task())
+    claimed = await claim(queue, 1)
+    await queue.finish(
+        [Finished(lease=claimed.claims[0].lease, status="completed", seconds=12.5)],
+        version="v1",
+        result_ttl_ms=60_000,
+    )
+    means = [
+        (await observer.queues.observe(worker(), versions=versions)).mean_seconds  # type: ignore[union-attr] # it can be read
+        for versions in ((), ("v1",), ("v0",))
+    ]
+    assert means == [None, 12.5, None]
+
+
+async def test_a_replica_is_not_believed(
+    observer: Observer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    replica = RedisServer(tmp_path, "--replicaof", "127.0.0.1", str(redis_server.port))
+    replica.start()
+    try:
+        observer.secrets["redis"] = {"REDIS_URL": replica.url}
+        async with asyncio.timeout(20):
+            while (found := await observer.reason())[0] == "Loading":
+                pass
+        assert found[0] == "ReadOnly"
+        assert "point it to the primary" in found[1]
+    finally:
+        replica.stop()
+
+
+async def test_what_was_read_too_long_ago_is_not_believed(
+    observer: Observer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opsagent_operator.observe.queue.STALE_AFTER", 0.1)
+    assert isinstance(await observer.observe(), QueueState)
+    redis_server.freeze()
+    asyncio.get_running_loop().call_later(0.3, redis_server.thaw)
+    reason, message = await observer.reason()
+    assert reason == "Stale"
+    assert "CPU" in message
+    while not isinstance(await observer.observe(), QueueState):
+        pass
 
 
 async def test_pools_whose_objects_are_gone_are_closed(observer: Observer) -> None:
