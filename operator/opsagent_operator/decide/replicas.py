@@ -79,7 +79,7 @@ def desired_replicas(
     if isinstance(queue, QueueState) and not chosen and memory.emptied_at is None:
         return moment.by_depth(queue)
     # The queue has no say: what it asked for before says nothing about the moment it has again.
-    moment = replace(moment, memory=replace(memory, recommendations=(), busy_at=None))
+    moment = replace(moment, memory=replace(memory, recommendations=(), empty_since=None))
     if spec.paused:
         return moment.to(0, "Paused", "0 replicas: spec.paused is true")
     if spec.replicas is not None:
@@ -147,19 +147,23 @@ class _Moment:
     def _remember(self, wanted: int, *, busy: bool) -> Memory:
         """Add what is wanted now; forget what is older than the window.
 
-        A fresh memory knows no past, so it takes the present for it: what runs was wanted until now.
+        Between two visits nobody looks, so what the last one wanted counts as wanted until now. A
+        fresh memory knows no past, so it takes the present for it: what runs was wanted until now.
         """
-        memory, now = self.memory, self.now
+        now, past = self.now, self.memory.recommendations
         oldest = now - self.scaling.scale_down.stabilization
-        fresh = memory.busy_at is None
-        past = ((now, self.current),) if fresh else memory.recommendations
+        latest = past[-1][1] if past else self.current
         # Only a number that no later one reaches can ever be the highest in the window: the numbers
         # fall from the oldest to the newest.
-        kept = [entry for entry in past if entry[0] > oldest and entry[1] > wanted]
+        kept = [
+            entry
+            for entry in (*past[:-1], (now, latest))
+            if entry[0] > oldest and entry[1] > wanted
+        ]
         return replace(
-            memory,
+            self.memory,
             recommendations=(*kept, (now, wanted)),
-            busy_at=now if busy or fresh else memory.busy_at,
+            empty_since=None if busy else self.memory.empty_since or now,
         )
 
     def up(self, wanted: int, reason: str, why: str) -> Replicas:
@@ -210,7 +214,7 @@ class _Moment:
             floor, reason = highest, "StabilizationWindow"
             brake = f", but {highest} {within} (scaleDown.stabilization)"
 
-        empty_since = memory.busy_at or now
+        empty_since = memory.empty_since or now
         until = empty_since + policy.cooldown_to_zero
         if floor == 0 and now < until:
             empty = f", but empty only since {clock(empty_since)}"

@@ -192,9 +192,9 @@ class Memory:
     """
 
     recommendations: tuple[tuple[datetime, int], ...] = ()
-    """Replica counts asked for by the queue within the stabilization window, oldest first."""
-    busy_at: datetime | None = None
-    """When work was last seen in the queue."""
+    """Replica counts that the queue needed within the stabilization window, and until when."""
+    empty_since: datetime | None = None
+    """Since when nothing has been to be done; None while something is."""
     asked: int | None = None
     """Replicas asked for at the last visit. A Deployment may have more: workers on their way out."""
     raised_at: datetime | None = None

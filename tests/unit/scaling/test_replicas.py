@@ -40,6 +40,11 @@ def decide(
     )
 
 
+def quiet(wanted: int) -> Memory:
+    """Of an object that has needed `wanted` workers for ten minutes, and had no task for so long."""
+    return Memory(recommendations=((START - SECOND, wanted),), empty_since=START - 600 * SECOND)
+
+
 @pytest.mark.parametrize(
     ("sentence", "seen", "count", "message"),
     [
@@ -96,21 +101,25 @@ def test_the_number_follows_from_what_was_seen(
 
 def test_a_lull_takes_no_worker_away_before_the_window_has_passed() -> None:
     busy = decide(pending=24, current=6)
-    lull = decide(pending=4, current=6, memory=busy.memory, at=59)
+    lull = decide(pending=4, current=6, memory=busy.memory, at=10)
     assert (lull.count, lull.action, lull.reason) == (6, "Hold", "StabilizationWindow")
     assert lull.message == (
         "holding 6: 4 due + 0 running / 4 per worker = 1 replica, but 6 wanted within the last 1m;"
-        " until 10:41:00 (scaleDown.stabilization)"
+        " until 10:41:10 (scaleDown.stabilization)"
     )
-    assert lull.until == START + 60 * SECOND
-    over = decide(pending=4, current=6, memory=lull.memory, at=60)
+    assert lull.until == START + 70 * SECOND
+    still = decide(pending=4, current=6, memory=lull.memory, at=69)
+    assert (still.count, still.until) == (6, lull.until)
+    over = decide(pending=4, current=6, memory=still.memory, at=70)
     assert (over.count, over.action) == (3, "ScaleDown")
 
 
 def test_the_highest_number_wanted_in_the_window_is_as_far_as_it_goes_down() -> None:
     first = decide(pending=40, current=10)
-    second = decide(pending=28, current=10, memory=first.memory, at=50)
-    third = decide(pending=4, current=10, memory=second.memory, at=70)
+    second = decide(pending=28, current=10, memory=first.memory, at=1)
+    third = decide(pending=4, current=10, memory=second.memory, at=50)
+    assert (third.count, third.action) == (10, "Hold")
+    third = decide(pending=4, current=10, memory=third.memory, at=70)
     assert (third.count, third.action, third.reason) == (7, "ScaleDown", "StabilizationWindow")
     assert third.message.endswith(
         "but 7 wanted within the last 1m (scaleDown.stabilization); was 10"
@@ -159,7 +168,7 @@ def test_the_size_of_a_step_down_is_the_objects_choice(
 
 
 def test_between_two_steps_it_says_when_the_next_one_is_due() -> None:
-    first = decide(pending=1, current=10, memory=Memory(busy_at=START))
+    first = decide(pending=1, current=10, memory=quiet(0))
     assert first.message == (
         "1 due + 0 running / 4 per worker = 1 replica, in steps of 50% (scaleDown.maxStep); was 10"
     )
@@ -172,7 +181,7 @@ def test_between_two_steps_it_says_when_the_next_one_is_due() -> None:
 
 
 def test_new_work_in_the_middle_of_a_way_down_is_answered_at_once() -> None:
-    down = decide(pending=4, current=10, memory=Memory(busy_at=START))
+    down = decide(pending=4, current=10, memory=quiet(0))
     up = decide(pending=36, current=down.count, memory=down.memory, at=1)
     assert (down.count, up.count, up.action) == (5, 9, "ScaleUp")
 
@@ -211,7 +220,9 @@ def test_the_last_worker_stays_for_the_cooldown_after_the_last_task() -> None:
         "scaling": {"scaleDown": {"stabilization": "10s", "cooldownToZero": "2m"}}
     }
     busy = decide(pending=8, current=2, **spec)
-    empty = decide(current=2, memory=busy.memory, at=11, **spec)
+    empty = decide(current=2, memory=busy.memory, at=0, **spec)
+    assert (empty.count, empty.action, empty.reason) == (2, "Hold", "StabilizationWindow")
+    empty = decide(current=2, memory=empty.memory, at=11, **spec)
     assert (empty.count, empty.action, empty.reason) == (1, "ScaleDown", "CooldownToZero")
     waiting = decide(current=1, memory=empty.memory, at=119, **spec)
     assert (waiting.count, waiting.action) == (1, "Hold")
@@ -233,13 +244,13 @@ def test_the_last_worker_stays_for_the_cooldown_after_the_last_task() -> None:
     ],
 )
 def test_what_keeps_the_last_worker(sentence: str, queue: dict[str, int], count: int) -> None:
-    long_ago = Memory(busy_at=START - 600 * SECOND)
+    long_ago = quiet(0)
     seen = desired_replicas(make_spec(), make_queue(**queue), current=1, memory=long_ago, now=START)
     assert seen.count == count, sentence
 
 
 def test_a_depth_that_is_only_estimated_takes_no_worker_away() -> None:
-    memory = Memory(busy_at=START - 600 * SECOND)
+    memory = quiet(0)
     replicas = decide(pending=8, current=6, memory=memory, queue={"estimated": True})
     assert (replicas.count, replicas.action, replicas.reason) == (6, "Hold", "EstimatedDepth")
     assert replicas.message == (
@@ -277,12 +288,22 @@ def test_workers_that_cannot_start_do_not_drive_the_number_up() -> None:
 def test_what_workers_that_cannot_start_do_not_hinder(
     sentence: str, seen: dict[str, Any], count: int
 ) -> None:
-    memory = Memory(busy_at=START)
+    memory = quiet(0)
     assert decide(memory=memory, cannot_start=BROKEN, **seen).count == count, sentence
 
 
 def test_an_operator_that_just_started_takes_nothing_away_for_one_window() -> None:
     assert decide(current=6, memory=Memory()).count == 6
+
+
+def test_what_the_last_look_wanted_counts_until_the_next_one() -> None:
+    """A poll may be 30 seconds later, and nobody knows when the work came to its end."""
+    busy = decide(pending=24, current=6)
+    empty = decide(current=6, memory=busy.memory, at=30)
+    assert empty.until == START + 90 * SECOND
+    assert decide(current=6, memory=empty.memory, at=89).count == 6
+    assert decide(current=6, memory=empty.memory, at=90).count == 3
+    assert empty.memory.empty_since == START + 30 * SECOND
 
 
 counts = st.integers(0, 2000)

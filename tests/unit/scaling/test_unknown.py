@@ -13,7 +13,9 @@ from opsagent_operator.decide.trust import learn_start_time
 from opsagent_operator.model.observed import Memory, PodState, QueueState, Unreachable
 
 SECOND = timedelta(seconds=1)
-LONG_AGO = Memory(busy_at=START - 3600 * SECOND, run_id="a")
+LONG_AGO = Memory(
+    recommendations=((START - SECOND, 0),), empty_since=START - 3600 * SECOND, run_id="a"
+)
 """Of a queue that has been empty for an hour."""
 
 
@@ -150,7 +152,7 @@ def test_an_outage_in_between_does_not_hide_that_the_server_began_anew() -> None
     [
         ("the same run", LONG_AGO, make_queue(run_id="a"), 6, {}),
         ("a server that tells no run", LONG_AGO, make_queue(), 6, {}),
-        ("the first look of an operator", Memory(busy_at=START), restarted(), 6, {}),
+        ("the first look of an operator", Memory(), restarted(), 6, {}),
         ("no more than the minimum runs", LONG_AGO, restarted(), 2, {"minReplicas": 2}),
         ("there is work in the new run", LONG_AGO, restarted(pending=1), 6, {}),
     ],

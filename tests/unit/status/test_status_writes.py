@@ -1,6 +1,10 @@
 """When the status is written, and which events go with it."""
 
+from dataclasses import replace
+
 from fixtures.world import UNREACHABLE, V1, V2, World, make_queue
+from opsagent_operator.decide.reconcile import decide
+from opsagent_operator.model.plan import Outcome
 
 
 def running() -> World:
@@ -91,3 +95,117 @@ def test_the_decision_is_the_last_step_with_its_numbers_until_the_next_one() -> 
     world.visit()
     assert world.status["decision"]["action"] == "Steady"
     assert world.replicas() == {V1: 4}
+
+
+def test_what_holds_a_step_back_is_told_with_numbers_that_follow_the_queue() -> None:
+    world = running()
+    world.tick(10)
+    world.queue = make_queue(pending=2)
+    world.visit()
+    first = world.status["decision"]
+    assert first["message"].startswith("holding 4: 2 due + 0 running")
+    writes = world.status_writes
+    world.queue = make_queue(pending=1)
+    world.tick(1)
+    world.visit()
+    assert world.status_writes == writes, "only numbers have moved, and not long ago"
+    world.tick(4)
+    world.visit()
+    assert world.status_writes == writes + 1
+    second = world.status["decision"]
+    assert second["message"].startswith("holding 4: 1 due + 0 running")
+    assert second["at"] == first["at"], "since when it is held"
+
+
+def test_a_hold_that_does_not_change_is_not_written_again() -> None:
+    world = running()
+    world.tick(10)
+    world.queue = make_queue(pending=2)
+    world.visit()
+    writes = world.status_writes
+    for _ in range(8):
+        world.tick(6)
+        world.visit()
+    assert world.status["decision"]["action"] == "Hold"
+    assert world.status_writes == writes
+
+
+def test_a_fallback_is_told_once() -> None:
+    world = running()
+    world.change(scaling={"whenUnknown": {"after": "30s", "replicas": 6}})
+    world.settle()
+    world.events.clear()
+    world.queue = UNREACHABLE
+    world.settle(visits=10, pause=10)
+    assert world.replicas() == {V1: 6}
+    assert reasons(world) == ["QueueUnreachable", "Fallback"]
+    assert world.events[-1].type == "Warning"
+    assert world.events[-1].message.endswith("(scaling.whenUnknown); was 4")
+    assert world.condition("ScalingActive")["reason"] == "Fallback"
+    world.queue = make_queue(pending=16)
+    world.settle()
+    assert world.condition("ScalingActive")["reason"] == "QueueDepth"
+
+
+def test_a_queue_that_is_empty_after_a_restart_is_told_once_and_so_is_what_follows() -> None:
+    world = running()
+    world.queue = make_queue(pending=16, run_id="a")
+    world.visit()
+    world.events.clear()
+    world.queue = make_queue(run_id="b")
+    world.settle(visits=11, pause=10)
+    assert reasons(world) == ["EmptyAfterRestart"]
+    assert world.replicas() == {V1: 4}
+    assert world.condition("ScalingActive")["reason"] == "EmptyAfterRestart"
+    world.settle(visits=30, pause=10)
+    assert reasons(world) == ["EmptyAfterRestart", *["ScaledDown"] * 3]
+    assert world.replicas() == {V1: 0}
+
+
+def test_workers_that_cannot_start_are_told_once() -> None:
+    world = running()
+    world.events.clear()
+    world.broken = {V1}
+    world.kubelet()
+    world.queue = make_queue(pending=40)
+    world.settle()
+    assert world.replicas() == {V1: 4}
+    assert reasons(world).count("WorkersCannotStart") == 1
+    assert "4 of 4 workers cannot start" in world.status["decision"]["message"]
+    assert world.condition("ScalingActive")["reason"] == "WorkersCannotStart"
+    world.broken = set()
+    world.kubelet()
+    world.settle()
+    assert world.replicas() == {V1: 10}
+    assert world.condition("ScalingActive")["reason"] == "QueueDepth"
+
+
+def test_what_woke_the_operator_stands_in_the_decision_and_in_the_event() -> None:
+    world = running()
+    world.events.clear()
+    world.queue = make_queue(pending=20)
+    plan = decide(replace(world.observe(), woken_by="task.created"), world.now)
+    message = "20 due + 0 running / 4 per worker = 5 replicas; was 4; woken by task.created"
+    assert [(event.reason, event.message) for event in plan.events] == [("ScaledUp", message)]
+    assert plan.status is not None
+    assert plan.status["decision"]["message"] == message
+
+
+def test_the_decision_comes_with_its_numbers() -> None:
+    world = running()
+    world.queue = make_queue(pending=39, in_flight=1, held={"p": 1})
+    outcome = world.visit().outcome
+    assert outcome == Outcome(
+        action="ScaleUp",
+        reason="QueueDepth",
+        wanted=10,
+        current=4,
+        desired=10,
+        ready=4,
+        busy=1,
+        draining=0,
+    )
+    world.queue = UNREACHABLE
+    outcome = world.visit().outcome
+    assert outcome is not None
+    assert (outcome.action, outcome.wanted, outcome.busy) == ("Hold", 10, None)
