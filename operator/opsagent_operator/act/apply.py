@@ -22,8 +22,7 @@ from opsagent_operator.observe.cluster import ClusterCache, Key
 __all__ = ["RESOURCES", "Applier"]
 
 RESOURCES: Final = {
-    resource.kind: resource
-    for resource in (DEPLOYMENTS, CONTROLLER_REVISIONS, DISRUPTION_BUDGETS)
+    resource.kind: resource for resource in (DEPLOYMENTS, CONTROLLER_REVISIONS, DISRUPTION_BUDGETS)
 }
 """The kinds of children, by name."""
 CORRECTION_INTERVAL: Final = 10.0

@@ -8,9 +8,17 @@ from typing import Any
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
 from opsagent_operator.decide.conditions import conditions
 from opsagent_operator.decide.events import events
-from opsagent_operator.decide.polls import Polls
-from opsagent_operator.decide.problem import Problem, apply_problem, pod_problem, queue_problem
-from opsagent_operator.decide.replicas import desired_replicas
+from opsagent_operator.decide.polls import Polls, next_visit
+from opsagent_operator.decide.problem import (
+    Problem,
+    apply_problem,
+    cannot_start,
+    pod_problem,
+    queue_problem,
+)
+from opsagent_operator.decide.protection import protection
+from opsagent_operator.decide.replicas import Replicas, desired_replicas
+from opsagent_operator.decide.rest import at_rest
 from opsagent_operator.decide.rollout import (
     current_replicas,
     expired_revisions,
@@ -20,7 +28,11 @@ from opsagent_operator.decide.rollout import (
 from opsagent_operator.decide.situation import Situation
 from opsagent_operator.decide.status import status, status_delay
 from opsagent_operator.decide.target import serving_revision, target_revision
+from opsagent_operator.decide.trust import learn_start_time
+from opsagent_operator.decide.victims import ScaleIn, scale_in
 from opsagent_operator.manifests.deployment import deployment
+from opsagent_operator.manifests.disruption_budget import disruption_budget
+from opsagent_operator.manifests.labels import DELETION_COST
 from opsagent_operator.manifests.revision import controller_revision
 from opsagent_operator.model.observed import (
     InvalidSpec,
@@ -29,7 +41,7 @@ from opsagent_operator.model.observed import (
     Revision,
     Unreachable,
 )
-from opsagent_operator.model.plan import ObjectKey, Plan
+from opsagent_operator.model.plan import ObjectKey, Outcome, Plan, PodPatch
 
 __all__ = ["decide"]
 
@@ -52,37 +64,60 @@ def decide(observed: Observed, now: datetime, polls: Polls = Polls()) -> Plan:  
     # 1. Which revision shall run, and is one of its workers ready?
     found = target_revision(observed, spec, now)
     target = promote(found, observed, now) if isinstance(found, Revision) else None
+    serving = serving_revision(observed.revisions, target)
+    lead = target if serving is None or (target and target.promoted_at) else serving
 
     # 2. How many workers does the queue need, and of which revision?
     replicas = desired_replicas(
         spec,
         observed.queue,
         current=current_replicas(observed, target),
-        memory=observed.memory,
+        memory=learn_start_time(observed.memory, observed.pods),
         now=now,
+        cannot_start=cannot_start(lead, observed.pods) if lead else None,
+        woken_by=observed.woken_by,
     )
     shares = replicas_by_revision(observed, target, wanted=replicas.count, paused=spec.paused)
 
-    # 3. What stands in the way?
+    # 3. Who goes, if there are too many?
+    promoted = lead if lead is not None and lead.promoted_at is not None else None
+    leaving = scale_in(
+        observed,
+        spec,
+        promoted,
+        replicas,
+        wanted=shares[promoted.name] if promoted else 0,
+        now=now,
+    )
+    if promoted is not None:
+        shares = {**shares, promoted.name: leaving.replicas}
+    marks, memory = protection(observed, spec, leaving.memory, now)
+
+    # 4. What stands in the way?
     situation = Situation(
         observed=observed,
         target=target,
-        serving=serving_revision(observed.revisions, target),
-        replicas=replicas,
+        serving=serving,
+        replicas=leaving.told,
         shares=shares,
         paused=spec.paused,
         problem=found if isinstance(found, Problem) else _problem(observed, spec, found, now),
     )
 
-    # 4. What is to be written?
+    # 5. What is to be written?
     expired = expired_revisions(observed, target, limit=spec.release.history_limit)
     plan = Plan(
         pause_intake=_gate(observed, paused=spec.paused),
+        drain=leaving.drain,
+        pods=tuple(_pod_patches(leaving.costs, marks)),
         apply=tuple(_children(situation, spec, keep_out={revision.name for revision in expired})),
         delete=tuple(_remains(expired)),
-        memory=replicas.memory,
+        outcome=_outcome(situation, replicas, leaving),
+        memory=replace(memory, asked=_asked(situation, replicas)),
     )
-    return _explain(situation, plan, now, polls)
+    plan = _explain(situation, plan, now, polls)
+    pause = timedelta() if leaving.again else plan.requeue_after
+    return replace(plan, events=(*plan.events, *leaving.events), requeue_after=pause)
 
 
 def _unreadable(observed: Observed, spec: InvalidSpec) -> Situation:
@@ -95,6 +130,41 @@ def _unreadable(observed: Observed, spec: InvalidSpec) -> Situation:
         shares={name: state.replicas for name, state in observed.deployments.items()},
         paused=False,
         problem=Problem(reason="InvalidSpec", message=spec.message, stalled=True),
+    )
+
+
+def _asked(situation: Situation, replicas: Replicas) -> int:
+    """The number that the next visit starts from: a first version proves itself with one worker."""
+    target = situation.target
+    if target is None or situation.lead is not None or situation.paused:
+        return replicas.count
+    return situation.shares[target.name]
+
+
+def _pod_patches(
+    costs: Mapping[str, int | None], marks: Mapping[str, Mapping[str, str | None]]
+) -> Iterator[PodPatch]:
+    for name in sorted(costs.keys() | marks.keys()):
+        annotations = dict(marks.get(name, {}))
+        if name in costs:
+            cost = costs[name]
+            annotations[DELETION_COST] = None if cost is None else str(cost)
+        yield PodPatch(name=name, annotations=annotations)
+
+
+def _outcome(situation: Situation, replicas: Replicas, leaving: ScaleIn) -> Outcome:
+    queue = situation.observed.queue
+    return Outcome(
+        action=leaving.told.action,
+        reason=leaving.told.reason,
+        wanted=replicas.wanted,
+        current=replicas.current,
+        desired=replicas.count,
+        ready=situation.ready,
+        busy=queue.busy_workers if isinstance(queue, QueueState) else None,
+        draining=len(leaving.memory.draining_since),
+        victims_chosen=leaving.chosen,
+        victims_missed=leaving.missed,
     )
 
 
@@ -142,6 +212,8 @@ def _children(
             replicas=situation.shares[name],
             progress_deadline=spec.release.progress_deadline,
         )
+    if existing or any(situation.shares.values()):
+        yield disruption_budget(worker, max_unavailable=spec.disruption.max_unavailable)
 
 
 def _remains(expired: tuple[Revision, ...]) -> Iterator[ObjectKey]:
@@ -157,9 +229,9 @@ def _explain(situation: Situation, plan: Plan, now: datetime, polls: Polls) -> P
     delay = status_delay(
         observed.worker.status, after, written_at=plan.memory.status_written_at, now=now
     )
-    pause = _pause(situation, polls)
+    pause = next_visit(situation, plan.memory, polls, now)
     if delay is None:
-        return replace(plan, requeue_after=pause)
+        return replace(plan, requeue_after=pause, at_rest=at_rest(situation, plan))
     if delay > timedelta():
         return replace(plan, requeue_after=min(pause, delay))
     return replace(
@@ -169,10 +241,3 @@ def _explain(situation: Situation, plan: Plan, now: datetime, polls: Polls) -> P
         memory=replace(plan.memory, status_written_at=now),
         requeue_after=pause,
     )
-
-
-def _pause(situation: Situation, polls: Polls) -> timedelta:
-    queue = situation.observed.queue
-    working = isinstance(queue, QueueState) and queue.work > 0
-    moving = situation.ready != situation.desired or situation.replacing
-    return polls.active if working or moving else polls.idle

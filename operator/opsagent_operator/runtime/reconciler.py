@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,7 +32,21 @@ Decide = Callable[[Observed, datetime], Plan]
 
 
 class GateError(Exception):
-    """The intake of a queue could not be closed or opened."""
+    """What the operator has to say to the workers of a queue could not be written there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What the last decision was made from, when no other can follow until something of it changes."""
+
+    worker: Worker
+    """Without its status."""
+    versions: Collection[str]
+    """Whose run times were asked for."""
+    version: tuple[tuple[int, ...], ...]
+    """Of the object and its children in the cache."""
+    queue: QueueState | Unreachable
+    pause: timedelta
 
 
 class Reconciler:
@@ -54,6 +68,7 @@ class Reconciler:
         self._decide = decide
         self._memories: dict[Key, Memory] = {}
         self._announced: dict[Key, float] = {}
+        self._resting: dict[Key, _Rest] = {}
 
     def announce(self, key: Key, at: float) -> None:
         """A task was announced for the object at this time of the event loop: it has to be visited."""
@@ -74,6 +89,9 @@ class Reconciler:
             raise
 
     async def _visit(self, key: Key, announced: float | None) -> timedelta | None:
+        if announced is None and (pause := await self._rest_on(key)) is not None:
+            return pause
+
         # 1. Get it. Kubernetes itself deletes the children of an object that is going.
         body = self._cache.worker(key)
         if body is None:
@@ -88,14 +106,14 @@ class Reconciler:
 
         # 2. Observe: the queue first, because that takes a moment in which the cluster goes on.
         memory = self._memories.get(key, Memory())
-        queue = await self._queues.observe(
-            worker, start_time=memory.start_time, versions=self._timed_versions(key, worker)
-        )
+        versions = self._timed_versions(key, worker)
+        queue = await self._queues.observe(worker, start_time=memory.start_time, versions=versions)
         latest = self._cache.worker(key)
         if latest is None or latest["metadata"]["uid"] != worker.uid:
             return timedelta()
         woken_by = None if announced is None else EventType.TASK_CREATED.value
         observed = self._observe(key, latest, queue, memory=memory, woken_by=woken_by)
+        version = self._cache.version(key)
 
         # 3. Decide.
         now = datetime.now(UTC)
@@ -115,10 +133,30 @@ class Reconciler:
         if changes.rejection is not None:
             raise changes.rejection
         if changes.gate_failure is not None:
-            raise GateError(f"the gate could not be set: {changes.gate_failure.message}")
+            raise GateError(f"gate or drain marks could not be set: {changes.gate_failure.message}")
 
         # 5. Come back.
+        if plan.at_rest and not self._executor.behind(key):
+            worker = replace(observed.worker, status={})  # which is long, and nobody needs it
+            self._resting[key] = _Rest(worker, versions, version, queue, plan.requeue_after)
         return plan.requeue_after
+
+    async def _rest_on(self, key: Key) -> timedelta | None:
+        """When to come back if nothing but the time has changed for an object at rest; else None.
+
+        Most visits are of this kind, so they neither decode nor decide anything.
+        """
+        rest = self._resting.pop(key, None)
+        if rest is None or rest.version != self._cache.version(key):
+            return None
+        queue = await self._queues.observe(
+            rest.worker, start_time=self._memories[key].start_time, versions=rest.versions
+        )
+        if queue != rest.queue or rest.version != self._cache.version(key):
+            return None
+        self._metrics.queue_was_read(key)
+        self._resting[key] = rest
+        return rest.pause
 
     def _timed_versions(self, key: Key, worker: Worker) -> Collection[str]:
         """Versions whose run times the decision asks for: of the current release and those before."""
