@@ -94,6 +94,13 @@ QueuePrefix = Annotated[
     ),
 ]
 
+
+def not_empty(what: str) -> Rule:
+    return Rule("self != ''", f"must be the name of {what}: it is empty")
+
+
+RedisKey = Annotated[str, Field(max_length=512), not_empty("a Redis key")]
+
 AgentName = Annotated[
     str,
     Field(max_length=63),

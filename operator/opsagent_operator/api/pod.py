@@ -1,6 +1,6 @@
 """The parts of a pod that a user may shape, in Kubernetes' own words.
 
-Deliberately no pod spec: nothing here can mount a host path, raise privileges or replace the worker's command.
+Deliberately no pod spec: nothing here can mount a host path or raise privileges.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -17,7 +17,7 @@ from opsagent_operator.api.names import (
     matches,
     unreserved_keys,
 )
-from opsagent_operator.api.schema import ApiModel, Keywords, Rule, rules
+from opsagent_operator.api.schema import ApiModel, Keywords, Rule, list_type, rules
 
 RESERVED_ENV_NAMES: Final = ("REDIS_URL", "WORKER_POLL_INTERVAL", "LOG_LEVEL")
 RESERVED_ENV_PREFIX: Final = "OPSAGENT_"
@@ -299,6 +299,10 @@ class Affinity(ApiModel):
     pod_anti_affinity: _AffinityPart | None = None
     """As in a pod: keep away from pods with certain labels."""
 
+
+CommandLine = Annotated[
+    tuple[Annotated[str, Field(max_length=8192)], ...], Field(max_length=64), list_type("atomic")
+]
 
 NodeSelector = Annotated[
     dict[str, LabelValue],

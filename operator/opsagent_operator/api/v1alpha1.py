@@ -15,11 +15,14 @@ from opsagent_operator.api.names import (
     ImageRepository,
     ObjectName,
     QueuePrefix,
+    RedisKey,
     TagTemplate,
     Version,
+    not_empty,
 )
 from opsagent_operator.api.pod import (
     Affinity,
+    CommandLine,
     EnvFromSource,
     EnvVar,
     NodeSelector,
@@ -149,20 +152,68 @@ class RedisConnection(ApiModel):
     """Accept a URL that switches certificate verification off (ssl_cert_reqs=none). Only for tests."""
 
 
+QUEUE_PREFIX: Final = "orchestrator"
+AGENTS: Final = ("ops", "ops_agent")
+
+
 class Queue(ApiModel):
     """The queue this worker takes its tasks from."""
+
+    model_config = rules(
+        Rule(
+            "self.kind == 'Orchestrator' || has(self.key)",
+            "kind List, SortedSet or Stream needs key: the Redis key that its tasks wait in, such"
+            " as celery",
+        ),
+        Rule(
+            "self.kind != 'Orchestrator' || !has(self.key) && !has(self.inFlightKey)",
+            "key and inFlightKey are for the other kinds: the keys of an Orchestrator follow from"
+            " prefix",
+        ),
+        Rule(
+            "self.kind != 'Stream' || has(self.group)",
+            "kind Stream needs group: the consumer group that its workers read with",
+        ),
+        Rule("self.kind == 'Stream' || !has(self.group)", "only kind Stream has a group"),
+        Rule(
+            "self.kind != 'Stream' || !has(self.inFlightKey)",
+            "the group of a Stream tells what is in flight: remove inFlightKey",
+        ),
+        Rule(
+            f"self.kind == 'Orchestrator' || self.prefix == '{QUEUE_PREFIX}'"
+            f" && self.agents == {list(AGENTS)}",
+            "prefix and agents are for kind Orchestrator: every task of another kind is counted",
+        ),
+    )
 
     redis: RedisConnection
     """How to reach Redis."""
 
-    prefix: QueuePrefix = "orchestrator"
-    """Beginning of the orchestrator's Redis keys, without the colon after it."""
+    kind: Literal["Orchestrator", "List", "SortedSet", "Stream"] = "Orchestrator"
+    """What the queue is. The other kinds are Redis keys of another system, such as Celery, RQ, arq or BullMQ, whose
+    worker runs in an image of its own (docs/plain-queues.md)."""
 
-    agents: Annotated[tuple[AgentName, ...], Field(max_length=32), list_type("set")] = (
-        "ops",
-        "ops_agent",
-    )
-    """Take tasks whose assigned_to is one of these; never touch others. An empty list takes every task."""
+    key: RedisKey | None = None
+    """With kind List, SortedSet or Stream: the key that tasks wait in, such as celery."""
+
+    group: Annotated[str, Field(max_length=512), not_empty("a consumer group")] | None = None
+    """With kind Stream: the consumer group that the workers read with."""
+
+    in_flight_key: RedisKey | None = None
+    """With kind List or SortedSet: the key of what is being worked on, such as unacked, as a list, set, sorted set, hash
+    or stream. Default: it is not known, and a worker may be told to stop while it works."""
+
+    prefix: QueuePrefix = QUEUE_PREFIX
+    """With kind Orchestrator: beginning of the orchestrator's Redis keys, without the colon after it."""
+
+    agents: Annotated[tuple[AgentName, ...], Field(max_length=32), list_type("set")] = AGENTS
+    """With kind Orchestrator: take tasks whose assigned_to is one of these; never touch others. An empty list takes
+    every task."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether another system keeps the queue: no leases, heartbeats, drain marks and gate."""
+        return self.kind != "Orchestrator"
 
 
 class ScaleUp(ApiModel):
@@ -281,6 +332,13 @@ class WorkerTemplate(ApiModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Least important messages that are logged. Becomes LOG_LEVEL."""
 
+    command: CommandLine = ()
+    """What to run in place of the image's entrypoint, such as [celery]."""
+
+    args: CommandLine = ()
+    """Its arguments, in place of those in the image. $(NAME) becomes the value of the variable NAME, such as
+    --broker=$(REDIS_URL)."""
+
     env: Annotated[tuple[EnvVar, ...], Field(max_length=64), map_list("name")] = ()
     """Environment variables, such as VERCEL_TEAM_ID. Wins over envFrom."""
 
@@ -357,7 +415,17 @@ class OpsAgentWorkerSpec(ApiModel):
             f" <= {IMAGE_TAG_MAX_LENGTH}",
             "version and image.tagTemplate together make an image tag of more than"
             f" {IMAGE_TAG_MAX_LENGTH} characters; shorten one of them",
-        )
+        ),
+        Rule(
+            "self.queue.kind == 'Orchestrator' || !has(self.scaling.maxQueueWait)",
+            "scaling.maxQueueWait needs the run times of tasks, which only kind Orchestrator tells:"
+            " remove it, and set scaling.tasksPerReplica",
+        ),
+        Rule(
+            "self.queue.kind == 'Orchestrator' || !self.disruption.protectBusy",
+            "disruption.protectBusy needs to know which worker is busy, which only kind Orchestrator"
+            " tells: remove it",
+        ),
     )
 
     version: Version

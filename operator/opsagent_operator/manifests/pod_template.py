@@ -19,6 +19,8 @@ USER = 65532
 """The `nonroot` user of distroless images; the worker image has it too."""
 TERMINATION_MARGIN = timedelta(seconds=15)
 """Between the end of the drain and the kubelet's SIGKILL: time to hand tasks back and say goodbye."""
+IDENTITY = ("OPSAGENT_VERSION", "OPSAGENT_REVISION")
+"""Settings that any worker may want to know about itself."""
 CA_FOLDER = "/etc/opsagent/redis"
 CA_FILE = "ca.crt"
 
@@ -49,14 +51,10 @@ def pod_template(
                     "image": image,
                     "imagePullPolicy": spec.image.pull_policy,
                     "env": _environment(namespace, name, revision, spec, version),
-                    "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
                     # The last log lines become the pod's termination message, and so the reason
                     # that the object's conditions show.
                     "terminationMessagePolicy": "FallbackToLogsOnError",
-                    # Startup ends at the first answer; from then on liveness judges alone.
-                    "startupProbe": _probe("/livez", period=1, failures=60),
-                    "livenessProbe": _probe("/livez", period=10, failures=3),
-                    "readinessProbe": _probe("/readyz", period=5, failures=2),
+                    **({} if spec.queue.plain else _health()),
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "capabilities": {"drop": ["ALL"]},
@@ -67,6 +65,8 @@ def pod_template(
                         *_ca_mounts(spec),
                     ],
                     **_optional(
+                        command=list(worker.command),
+                        args=list(worker.args),
                         envFrom=[source.model_dump(**_JSON) for source in worker.env_from],
                         resources=_optional(**worker.resources.model_dump(**_JSON)),
                     ),
@@ -101,8 +101,26 @@ def _optional(**fields: Any) -> dict[str, Any]:
 def _environment(
     namespace: str, name: str, revision: str, spec: OpsAgentWorkerSpec, version: str
 ) -> list[dict[str, Any]]:
+    settings = _settings(namespace, name, revision, spec, version)
+    if spec.queue.plain:  # the image of another system has settings of its own
+        settings = {key: settings[key] for key in IDENTITY}
+    return [
+        {"name": "REDIS_URL", "valueFrom": _secret_key(spec.queue.redis.url_from.secret_key_ref)},
+        {
+            "name": "OPSAGENT_POD_NAME",
+            "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}},
+        },
+        *({"name": key, "value": value} for key, value in settings.items()),
+        *(variable.model_dump(**_JSON) for variable in spec.worker.env),
+    ]
+
+
+def _settings(
+    namespace: str, name: str, revision: str, spec: OpsAgentWorkerSpec, version: str
+) -> dict[str, str]:
+    """What the worker of this project reads (docs/worker.md)."""
     worker, redis = spec.worker, spec.queue.redis
-    plain = {
+    return {
         "WORKER_POLL_INTERVAL": format_duration(worker.poll_interval),
         "LOG_LEVEL": worker.log_level,
         "OPSAGENT_WORKER": f"{namespace}/{name}",
@@ -122,15 +140,6 @@ def _environment(
         "OPSAGENT_REDIS_CA_FILE": f"{CA_FOLDER}/{CA_FILE}" if redis.ca_from else "",
         "OPSAGENT_REDIS_ALLOW_INSECURE_TLS": "true" if redis.allow_insecure_tls else "false",
     }
-    return [
-        {"name": "REDIS_URL", "valueFrom": _secret_key(redis.url_from.secret_key_ref)},
-        {
-            "name": "OPSAGENT_POD_NAME",
-            "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}},
-        },
-        *({"name": key, "value": value} for key, value in plain.items()),
-        *(variable.model_dump(**_JSON) for variable in worker.env),
-    ]
 
 
 def _secret_key(ref: SecretKeyRef) -> dict[str, Any]:
@@ -149,6 +158,17 @@ def _ca_volumes(spec: OpsAgentWorkerSpec) -> list[dict[str, Any]]:
     ref = spec.queue.redis.ca_from.secret_key_ref
     items = [{"key": ref.key, "path": CA_FILE}]
     return [{"name": "redis-ca", "secret": {"secretName": ref.name, "items": items}}]
+
+
+def _health() -> dict[str, Any]:
+    """Port and probes of the worker of this project. Another image's is ready when it runs."""
+    return {
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        # Startup ends at the first answer; from then on liveness judges alone.
+        "startupProbe": _probe("/livez", period=1, failures=60),
+        "livenessProbe": _probe("/livez", period=10, failures=3),
+        "readinessProbe": _probe("/readyz", period=5, failures=2),
+    }
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:

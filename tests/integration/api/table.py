@@ -1,8 +1,10 @@
 """Every constraint of `spec`, in the order of the API reference."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from integration.api.kinds import (
+    KEYWORD_MESSAGES,
     Constraint,
     bounded,
     duration,
@@ -29,6 +31,27 @@ def _names(count: int) -> list[str]:
 
 
 SECRET_KEY = {"secretKeyRef": {"name": "ops-agent", "key": "REDIS_URL"}}
+
+CELERY = {"kind": "List", "key": "celery", "inFlightKey": "unacked"}
+ARQ = {"kind": "SortedSet", "key": "arq:queue"}
+STREAM = {"kind": "Stream", "key": "jobs", "group": "workers"}
+
+
+def _redis_name(field: str, says: str) -> Iterator[Constraint]:
+    yield Constraint(
+        f"{field} is any text",
+        field,
+        says,
+        accepts=("celery", "{prod}:rq:queue:default", "celery\x06\x163", "two words"),
+        refuses=("",),
+    )
+    yield no_longer_than(512, field)
+
+
+def _command_line(field: str) -> Iterator[Constraint]:
+    yield no_more_than(64, field, _names(65))
+    yield no_longer_than(8192, f"{field}[]")
+
 
 CONSTRAINTS: Final[tuple[Constraint, ...]] = (
     required("spec.version", "v1"),
@@ -135,6 +158,87 @@ CONSTRAINTS: Final[tuple[Constraint, ...]] = (
         refuses=("", "ops,dev", "ops agent"),
     ),
     no_longer_than(63, "spec.queue.agents[]"),
+    # --- queue of another system ------------------------------------------------------------------
+    Constraint(
+        "a queue is of a kind",
+        "spec.queue.kind",
+        KEYWORD_MESSAGES["enum"],
+        accepts=("Orchestrator",),
+        refuses=("Hash", "list", ""),
+    ),
+    Constraint(
+        "every kind but the orchestrator's has a key",
+        "spec.queue",
+        "kind List, SortedSet or Stream needs key",
+        accepts=(CELERY, ARQ, STREAM, {"kind": "Orchestrator"}),
+        refuses=({"kind": "List"}, {"kind": "SortedSet"}, {"kind": "Stream", "group": "workers"}),
+    ),
+    Constraint(
+        "the orchestrator's keys follow from its prefix",
+        "spec.queue",
+        "the keys of an Orchestrator follow from prefix",
+        accepts=({"prefix": "prod"}, CELERY),
+        refuses=({"key": "celery"}, {"inFlightKey": "unacked"}),
+    ),
+    Constraint(
+        "a stream is read by a group",
+        "spec.queue",
+        "kind Stream needs group",
+        accepts=(STREAM,),
+        refuses=({"kind": "Stream", "key": "jobs"},),
+    ),
+    Constraint(
+        "nothing but a stream is read by a group",
+        "spec.queue",
+        "only kind Stream has a group",
+        accepts=(STREAM,),
+        refuses=({"group": "workers"}, {**CELERY, "group": "workers"}, {**ARQ, "group": "workers"}),
+    ),
+    Constraint(
+        "a stream tells itself what is in flight",
+        "spec.queue",
+        "the group of a Stream tells what is in flight",
+        accepts=(STREAM, CELERY, {**ARQ, "inFlightKey": "busy"}),
+        refuses=({**STREAM, "inFlightKey": "busy"},),
+    ),
+    Constraint(
+        "who gets a task of another system is not read",
+        "spec.queue",
+        "prefix and agents are for kind Orchestrator",
+        accepts=(
+            CELERY,
+            {**CELERY, "prefix": "orchestrator", "agents": ["ops", "ops_agent"]},
+            {"prefix": "prod", "agents": []},
+        ),
+        refuses=(
+            {**CELERY, "prefix": "prod"},
+            {**ARQ, "agents": ["ops"]},
+            {**STREAM, "agents": []},
+        ),
+    ),
+    *_redis_name("spec.queue.key", "must be the name of a Redis key"),
+    *_redis_name("spec.queue.inFlightKey", "must be the name of a Redis key"),
+    *_redis_name("spec.queue.group", "must be the name of a consumer group"),
+    Constraint(
+        "a queue without run times has no time to wait for",
+        "spec",
+        "scaling.maxQueueWait needs the run times of tasks",
+        accepts=(
+            {"queue": CELERY, "scaling": {"tasksPerReplica": 2}},
+            {"scaling": {"maxQueueWait": "1m"}},
+        ),
+        refuses=({"queue": CELERY, "scaling": {"maxQueueWait": "1m"}},),
+    ),
+    Constraint(
+        "a queue without leases does not tell who is to be protected",
+        "spec",
+        "disruption.protectBusy needs to know which worker is busy",
+        accepts=(
+            {"queue": CELERY, "disruption": {"maxUnavailable": 1}},
+            {"disruption": {"protectBusy": True}},
+        ),
+        refuses=({"queue": STREAM, "disruption": {"protectBusy": True}},),
+    ),
     # --- scaling ----------------------------------------------------------------------------------
     Constraint(
         "the minimum is not above the maximum",
@@ -171,6 +275,8 @@ CONSTRAINTS: Final[tuple[Constraint, ...]] = (
     *duration("spec.worker.resultTTL", "1m", "59s", "8760h", "8761h"),
     *duration("spec.worker.pollInterval", "100ms", "99ms", "5m", "5m1s"),
     one_of("spec.worker.logLevel", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", wrong="info"),
+    *_command_line("spec.worker.command"),
+    *_command_line("spec.worker.args"),
     # --- worker: environment ----------------------------------------------------------------------
     no_more_than(64, "spec.worker.env", [{"name": name, "value": "x"} for name in _names(65)]),
     without_duplicates(

@@ -160,8 +160,6 @@ def test_no_field_is_a_pod_spec_or_reaches_outside_the_namespace() -> None:
             "hostPID",
             "securityContext",
             "privileged",
-            "command",
-            "args",
             "initContainers",
             "containers",
             "template",

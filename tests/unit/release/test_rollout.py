@@ -242,4 +242,13 @@ def test_a_spec_that_differs_only_in_defaults_written_out_names_the_same_revisio
     short = revision_name("ops-agent", make_spec(), version=V1)
     explicit = make_spec(worker={"concurrency": 4, "retry": {"backoff": "10s"}, "lease": "30000ms"})
     assert revision_name("ops-agent", explicit, version=V1) == short
+    redis = {"urlFrom": {"secretKeyRef": {"name": "ops-agent", "key": "REDIS_URL"}}}
+    explicit = make_spec(
+        queue={"redis": redis, "kind": "Orchestrator"}, worker={"command": [], "args": []}
+    )
+    assert revision_name("ops-agent", explicit, version=V1) == short
     assert revision_name("ops-agent", make_spec(worker={"concurrency": 5}), version=V1) != short
+
+
+def test_a_field_that_is_new_in_the_api_renames_no_revision() -> None:
+    assert revision_name("ops-agent", make_spec(), version=V1) == "ops-agent-cef17a0c91"
