@@ -81,12 +81,15 @@ generated: setup ## Generated files are up to date
 generate: setup ## Write the generated files anew
 	@$(RUN) python -m opsagent_operator.api
 
-.PHONY: bench-worker bench-crashes bench-report
+.PHONY: bench-worker bench-crashes bench-scaling bench-report
 bench-worker: setup ## Speed and cost of the worker beside others (12 min)
 	@$(RUN) python -m benchmarks worker
 
 bench-crashes: setup ## What a hundred crashes of each kind do to tasks (10 min)
 	@$(RUN) python -m benchmarks crashes
+
+bench-scaling: light-cluster node-cluster ## How the operator scales, and what it costs (30 min)
+	@$(RUN) python -m benchmarks scaling
 
 bench-report: setup ## Write the results into docs/benchmarks.md
 	@$(RUN) python -m benchmarks report

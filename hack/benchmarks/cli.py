@@ -10,7 +10,16 @@ from rich.console import Console
 
 from benchmarks import crashes as crash
 from benchmarks import memory as memory_of
-from benchmarks import queue_moves, quiet, report, results, tables
+from benchmarks import (
+    queue_moves,
+    quiet,
+    report,
+    results,
+    scaling_fleet,
+    scaling_pods,
+    scaling_wake,
+    tables,
+)
 from benchmarks import throughput as speed
 from benchmarks.contenders import OURS, Contender, chosen
 from benchmarks.failure import BenchmarkError
@@ -19,10 +28,11 @@ from devcluster.progress import say
 
 app = App(
     name="benchmarks",
-    help="What the queue and the worker cost, beside other workers, and what crashes do to tasks.",
+    help="What queue, worker and operator cost, beside other workers, and what crashes do to tasks.",
 )
 T = TypeVar("T")
 Crash = Literal["kill", "terminate", "outage"]
+Scaling = Literal["wake", "fleet", "pods"]
 
 IDLE_SECONDS = 5.0
 TRICKLE_SECONDS = 6.0
@@ -138,6 +148,46 @@ def crashes(
         results.store(results.OUTAGES, away, machine=machine)
         lost += sum(len(one.verdict.lost) for one in away)
     return 1 if lost else 0
+
+
+@app.command
+def scaling(*parts: Scaling, quick: bool = False) -> int:
+    """How soon and how safely workers are scaled, and what the operator costs (half an hour).
+
+    The exit code is 1 if a task was lost or interrupted.
+
+    Parameters
+    ----------
+    parts
+        Which of wake (task.created to replicas), fleet (thousands of objects) and pods (real ones:
+        start from zero, scale-in of the idle). All by default.
+    quick
+        Few rounds and small fleets, for whoever works on the operator; nothing is stored.
+    """
+    machine, wanted = results.this_machine(), parts or get_args(Scaling)
+    harm = 0
+    if "wake" in wanted:
+        rises = scaling_wake.measure(rounds=3 if quick else 30)
+        _show("From task.created to replicas", tables.wake(rises))
+        if not quick:
+            results.store(results.WAKE, rises, machine=machine)
+    if "fleet" in wanted:
+        sizes, rests = ((200,), (30.0,)) if quick else ((1000, 5000), (300.0, 120.0))
+        fleets = list(scaling_fleet.measure(sizes, rest_seconds=rests))
+        _show("Many objects", tables.fleet(fleets))
+        if not quick:
+            results.store(results.FLEET, fleets, machine=machine)
+    if "pods" in wanted:
+        starts, scale_ins = scaling_pods.measure(
+            starts=2 if quick else 5, scale_ins=1 if quick else 2
+        )
+        _show("From enqueueing to the first task's start, from zero", tables.starts(starts))
+        _show("Down from twenty workers to the busy ones", tables.scale_in(scale_ins))
+        harm = sum(one.lost + one.interrupted + one.attempts_burnt for one in scale_ins)
+        if not quick:
+            results.store(results.STARTS, starts, machine=machine)
+            results.store(results.SCALE_IN, scale_ins, machine=machine)
+    return 1 if harm else 0
 
 
 @app.command(name="report")

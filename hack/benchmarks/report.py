@@ -5,27 +5,36 @@ as it is.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from benchmarks import tables
 from benchmarks.failure import BenchmarkError
 from benchmarks.results import (
+    FLEET,
     KILLS,
     MEMORY,
     OUTAGES,
     QUEUE,
     QUIET,
     REPOSITORY,
+    SCALE_IN,
+    STARTS,
     TERMINATIONS,
     THROUGHPUT,
+    WAKE,
+    Stored,
     load,
 )
+
+T = TypeVar("T")
 
 DOCUMENT: Final = REPOSITORY / "docs" / "benchmarks.md"
 PLACES: Final = (
     *("throughput", "contenders", "quiet", "memory", "queue"),
     *("kills", "terminations", "outages"),
+    *("wake", "fleet", "starts", "scale-in"),
 )
 
 
@@ -48,24 +57,31 @@ def fill_in(text: str, name: str, content: str) -> str:
 
 
 def _texts() -> dict[str, str]:
-    texts = dict[str, str]()
-    if throughput := load(THROUGHPUT):
-        texts["throughput"] = _told(throughput, tables.throughput(throughput.found))
-        texts["contenders"] = tables.contenders(throughput).markdown()
-    if quiet := load(QUIET):
-        texts["quiet"] = _told(quiet, tables.quiet(quiet.found))
-    if memory := load(MEMORY):
-        texts["memory"] = _told(memory, tables.memory(memory.found))
-    if queue := load(QUEUE):
-        texts["queue"] = _told(queue, tables.moves(queue.found))
-    if kills := load(KILLS):
-        texts["kills"] = _told(kills, tables.kills(kills.found))
-    if terminations := load(TERMINATIONS):
-        texts["terminations"] = _told(terminations, tables.terminations(terminations.found))
-    if outages := load(OUTAGES):
-        texts["outages"] = _told(outages, *map(tables.outages, outages.found))
-    return texts
+    throughput = load(THROUGHPUT)
+    texts = {
+        "throughput": _text(THROUGHPUT, tables.throughput),
+        "contenders": tables.contenders(throughput).markdown() if throughput else None,
+        "quiet": _text(QUIET, tables.quiet),
+        "memory": _text(MEMORY, tables.memory),
+        "queue": _text(QUEUE, tables.moves),
+        "kills": _text(KILLS, tables.kills),
+        "terminations": _text(TERMINATIONS, tables.terminations),
+        "outages": _text(OUTAGES, lambda found: list(map(tables.outages, found))),
+        "wake": _text(WAKE, tables.wake),
+        "fleet": _text(FLEET, tables.fleet),
+        "starts": _text(STARTS, tables.starts),
+        "scale-in": _text(SCALE_IN, tables.scale_in),
+    }
+    return {name: text for name, text in texts.items() if text is not None}
 
 
-def _told(stored: tables.AnyStored, *grids: tables.Grid) -> str:
+def _text(
+    part: tuple[str, type[Stored[T]]], tell: Callable[[T], tables.Grid | list[tables.Grid]]
+) -> str | None:
+    """Tables and what they were measured on; None if there are no results."""
+    stored = load(part)
+    if stored is None:
+        return None
+    told = tell(stored.found)
+    grids = told if isinstance(told, list) else [told]
     return "\n\n".join([*(grid.markdown() for grid in grids), f"*{tables.machine(stored)}.*"])

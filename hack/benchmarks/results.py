@@ -14,6 +14,9 @@ from benchmarks.failure import BenchmarkError
 from benchmarks.memory import Memory
 from benchmarks.queue_moves import Move
 from benchmarks.quiet import Round as QuietRound
+from benchmarks.scaling_fleet import Fleet
+from benchmarks.scaling_pods import ScaleIn, Start
+from benchmarks.scaling_wake import Round as WakeRound
 from benchmarks.server import running
 from benchmarks.throughput import Round as ThroughputRound
 
@@ -51,6 +54,10 @@ MEMORY: Final = ("memory", Stored[Memory])
 KILLS: Final = ("kills", Stored[Kills])
 TERMINATIONS: Final = ("terminations", Stored[Terminations])
 OUTAGES: Final = ("outages", Stored[list[Outages]])
+WAKE: Final = ("wake", Stored[list[WakeRound]])
+FLEET: Final = ("fleet", Stored[list[Fleet]])
+STARTS: Final = ("starts", Stored[list[Start]])
+SCALE_IN: Final = ("scale-in", Stored[list[ScaleIn]])
 
 
 def folder() -> Path:

@@ -16,7 +16,7 @@ from benchmarks.scaling_world import (
     manifest,
     world,
 )
-from benchmarks.tasks import announce, fill
+from benchmarks.tasks import announce, fill, look
 from devcluster.progress import say
 from opsagent_queue import Keys
 
@@ -35,8 +35,10 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     objects: int
     base_mib: float
     """The operator's memory (RSS) without any object."""
+    first_start_objects: int
+    """Objects without a status that it then found, beside those that had one."""
     first_start_seconds: float
-    """From the start of its process until it had written every object's first status."""
+    """From the start of its process until it had written the first status of each of these."""
     start_seconds: float
     """The same, of a second start, until it was ready and had visited every object."""
     memory_mib: float
@@ -138,6 +140,7 @@ def _fleet(on: World, *, base: float, new: range, size: int, rest: float) -> Fle
         return Fleet(
             objects=size,
             base_mib=base,
+            first_start_objects=len(new),
             first_start_seconds=first,
             start_seconds=start,
             memory_mib=memory,
@@ -227,7 +230,7 @@ def _settle(on: World, objects: Sequence[_Object]) -> None:
     with on.redis.client() as redis:
         redis.flushdb()
         for one in objects:
-            redis.publish(one.keys.wake, "")
+            look(redis, keys=one.keys, assigned_to=one.agent)
     on.deployments.until(
         lambda sizes: all(size.wanted == size.pods == 0 for size in sizes.values()),
         what="all pods to be gone",

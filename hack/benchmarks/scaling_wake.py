@@ -14,7 +14,7 @@ from benchmarks.scaling_world import (
     manifest,
     world,
 )
-from benchmarks.tasks import announce, fill
+from benchmarks.tasks import announce, fill, look
 from devcluster.progress import say
 from opsagent_queue import Keys
 
@@ -84,7 +84,7 @@ def _settle(on: World) -> None:
     """Take the tasks away, and wait until no pod is left and nothing is written any more."""
     with on.redis.client() as redis:
         redis.flushdb()
-        redis.publish(KEYS.wake, "")
+        look(redis, keys=KEYS, assigned_to="ops")
     on.deployments.until(
         lambda sizes: all(size.wanted == size.pods == 0 for size in sizes.values()),
         what="all pods to be gone",

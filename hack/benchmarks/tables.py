@@ -13,6 +13,9 @@ from benchmarks.queue_moves import Move
 from benchmarks.quiet import Round as QuietRound
 from benchmarks.results import Stored, label
 from benchmarks.samples import median, quantile
+from benchmarks.scaling_fleet import Fleet
+from benchmarks.scaling_pods import ScaleIn, Start
+from benchmarks.scaling_wake import Round as WakeRound
 from benchmarks.throughput import Round as ThroughputRound
 from benchmarks.verdict import Verdict
 
@@ -183,6 +186,145 @@ def outages(found: Outages) -> Grid:
         again="0",
         burnt="0",
     )
+
+
+def wake(found: Sequence[WakeRound]) -> Grid:
+    grid = Grid(
+        [
+            "replicas",
+            "rounds",
+            "accepted p50 ms",
+            "p99 ms",
+            "worst ms",
+            "writes at most",
+            "all pods ready p50 ms",
+            "p99 ms",
+        ]
+    )
+    for count in sorted({one.replicas for one in found}):
+        each = [one for one in found if one.replicas == count]
+        accepted = [one.accepted_ms for one in each]
+        ready = [one.ready_ms for one in each]
+        grid.add(
+            f"0 to {count}",
+            f"{len(each)}",
+            f"**{median(accepted):.1f}**",
+            f"{quantile(accepted, 0.99):.1f}",
+            f"{max(accepted):.1f}",
+            f"{max(one.writes for one in each)}",
+            f"{median(ready):.0f}",
+            f"{quantile(ready, 0.99):.0f}",
+        )
+    grid.add("promised", "", "≤ 30", "≤ 150", "", "1", "", "")
+    return grid
+
+
+def fleet(found: Sequence[Fleet]) -> Grid:
+    """A column for each size."""
+    sizes = sorted(found, key=lambda one: one.objects)
+    grid = Grid(["", *(f"{one.objects:,} objects" for one in sizes), "promised for 1,000"])
+
+    def row(name: str, tell: Callable[[Fleet], str], promised: str = "") -> None:
+        grid.add(name, *(tell(one) for one in sizes), promised)
+
+    row(
+        "memory (RSS), at rest",
+        lambda one: f"{one.memory_mib:.0f} MiB, without objects {one.base_mib:.0f}",
+    )
+    row("memory beyond that without objects", _beyond_base, "≤ +60 MiB")
+    row(
+        "the same, after objects were woken",
+        lambda one: f"{one.woken_memory_mib - one.base_mib:+.0f} MiB",
+    )
+    row("CPU at rest", lambda one: f"**{one.cpu_millicores:.1f} mCPU**", "≤ 15 mCPU")
+    row(
+        "API writes at rest",
+        lambda one: f"**{one.api_writes}** in {one.rest_seconds / 60:.0f} min",
+        "0 in 5 min",
+    )
+    row("API requests at rest", lambda one: f"{one.api_requests:.0f}")
+    row("visits at rest", lambda one: f"{one.visits / one.rest_seconds:.1f}/s")
+    row(
+        "Redis commands at rest",
+        lambda one: f"{one.redis_commands / one.rest_seconds:.0f}/s, those in scripts included",
+    )
+    row("connections to Redis", lambda one: f"**{one.redis_connections}**", "≤ 3")
+    row(
+        "start until all are visited",
+        lambda one: f"**{one.start_seconds:.1f} s**",
+        "≤ 30 s",
+    )
+    row(
+        "start until all have their first status",
+        lambda one: f"{one.first_start_seconds:.1f} s for {one.first_start_objects:,} new ones",
+    )
+    row(
+        "woken at once until all are scaled",
+        lambda one: (
+            f"{one.woken}: **{max(one.woken_ms) / 1000:.2f} s**, half of them in"
+            f" {median(one.woken_ms) / 1000:.2f} s"
+        ),
+        "200: ≤ 3 s",
+    )
+    row("writes to one Deployment for that", lambda one: f"{one.most_writes}", "1")
+    return grid
+
+
+def _beyond_base(one: Fleet) -> str:
+    beyond = one.memory_mib - one.base_mib
+    return f"**{beyond:+.0f} MiB**, {beyond * 1024 / one.objects:.0f} KiB for each object"
+
+
+def starts(found: Sequence[Start]) -> Grid:
+    grid = Grid(["", "rounds", "median", "lowest to highest", "promised"])
+    scaled = [one.scaled_seconds for one in found]
+    bare = [one.bare_seconds for one in found]
+    for name, each in (
+        ("by the operator, from before enqueueing", scaled),
+        ("a bare pod, from before its creation", bare),
+    ):
+        grid.add(
+            name,
+            f"{len(each)}",
+            f"{median(each):.2f} s",
+            f"{min(each):.2f} to {max(each):.2f} s",
+            "",
+        )
+    grid.add("ratio of the medians", "", f"**{median(scaled) / median(bare):.2f}**", "", "≤ 1.15")
+    return grid
+
+
+def scale_in(found: Sequence[ScaleIn]) -> Grid:
+    first = found[0]
+    return Grid(
+        ["", "measured", "promised"],
+        [
+            (
+                "scale-ins · workers before · removed in each",
+                f"{len(found)} · {first.workers} · {', '.join(f'{one.removed}' for one in found)}",
+                f"{first.workers // 2}",
+            ),
+            ("busy workers that were taken", f"{sum(one.busy_removed for one in found)}", "0"),
+            ("tasks", f"{sum(one.tasks for one in found)}", ""),
+            ("**interrupted**", f"**{sum(one.interrupted for one in found)}**", "0"),
+            ("**attempts burnt**", f"**{sum(one.attempts_burnt for one in found)}**", "0"),
+            ("lost · failed", _lost_and_failed(found), "0 · 0"),
+            (
+                "from the lull until the Deployment asked for fewer",
+                ", ".join(f"{one.lowered_seconds:.1f} s" for one in found),
+                "",
+            ),
+            (
+                "from the lull until those pods were on their way out",
+                ", ".join(f"{one.gone_seconds:.1f} s" for one in found),
+                "",
+            ),
+        ],
+    )
+
+
+def _lost_and_failed(found: Sequence[ScaleIn]) -> str:
+    return f"{sum(one.lost for one in found)} · {sum(one.failed for one in found)}"
 
 
 def contenders(stored: Stored[list[ThroughputRound]]) -> Grid:

@@ -1,6 +1,7 @@
 """Puts many tasks into a queue at once, in the orchestrator's form."""
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,11 @@ def announce(
         began = time.time()
         pipe.execute()
     return began
+
+
+def look(redis: Redis, *, keys: Keys, assigned_to: str) -> None:
+    """Have the operator look at a queue at once, by announcing a task that does not exist."""
+    announce(redis, [str(uuid.uuid4())], keys=keys, type_="monitor", assigned_to=assigned_to)
 
 
 def _portions(count: int) -> Iterator[int]:
