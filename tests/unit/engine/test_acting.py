@@ -10,10 +10,11 @@ import pytest
 from opsagent_operator.act.apply import CORRECTION_INTERVAL, Applier
 from opsagent_operator.act.events import MESSAGE_LIMIT, EventRecorder
 from opsagent_operator.act.execute import Executor
-from opsagent_operator.kube.client import DEPLOYMENTS, EVENTS, Resource
+from opsagent_operator.kube.client import DEPLOYMENTS, EVENTS, PODS, Resource
 from opsagent_operator.kube.errors import Conflict, NotFound, Rejected, Unavailable
-from opsagent_operator.model.observed import Worker
-from opsagent_operator.model.plan import Event, ObjectKey, Plan
+from opsagent_operator.manifests.labels import DELETION_COST
+from opsagent_operator.model.observed import Unreachable, Worker
+from opsagent_operator.model.plan import Event, ObjectKey, Plan, PodPatch
 from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import ClusterCache, Key
 
@@ -297,5 +298,108 @@ def test_a_long_message_is_cut_at_a_whole_character(run: Run) -> None:
         message = next(iter(kube.objects.values()))["message"]
         assert len(message.encode()) <= MESSAGE_LIMIT
         assert message.endswith("ü…")
+
+    run(work())
+
+
+class FakeQueues:
+    """Remembers which pods were marked; fails if told to."""
+
+    def __init__(self, calls: list[tuple[str, str]], failure: Unreachable | None = None) -> None:
+        self.calls, self.failure = calls, failure
+
+    async def use(self, worker: Worker, operation: Callable[[Any], Any]) -> Unreachable | None:
+        del worker
+        if self.failure is None:
+            await operation(self)
+        return self.failure
+
+    async def set_drain_marks(self, pods: frozenset[str]) -> None:
+        self.calls.append(("mark", ",".join(sorted(pods))))
+
+
+def with_pods(cache: ClusterCache, kube: FakeKube, *names: str) -> None:
+    """A Deployment `a` of two replicas, and pods of it."""
+    cache.observe(DEPLOYMENTS, kube.keep(DEPLOYMENTS, "a", deployment(2)), listed=False)
+    for name in names:
+        labels = {"opsagent.dev/worker": OWNER.name, "opsagent.dev/revision": "a"}
+        metadata = {"namespace": "shop", "name": name, "labels": labels, "uid": name}
+        cache.observe(PODS, kube.keep(PODS, name, {"metadata": metadata}), listed=False)
+
+
+def cheap(*names: str) -> tuple[PodPatch, ...]:
+    return tuple(PodPatch(name=name, annotations={DELETION_COST: "-1000"}) for name in names)
+
+
+def test_marks_come_before_pods_and_pods_before_their_deployment(run: Run) -> None:
+    async def work() -> None:
+        kube, cache = FakeKube(), ClusterCache()
+        with_pods(cache, kube, "p1", "p2")
+        server: Any = kube
+        queues: Any = FakeQueues(kube.calls)
+        acting = Executor(kube=server, cache=cache, queues=queues)
+        plan = Plan(drain=frozenset({"p1", "p2"}), pods=cheap("p1"), apply=(deployment(1),))
+        await acting.change(worker(), plan)
+        assert kube.calls == [("mark", "p1,p2"), ("merge", "p1"), ("apply", "a")]
+        known = cache.get(PODS, Key("shop", "p1"))
+        assert known is not None
+        assert known["metadata"]["annotations"] == {DELETION_COST: "-1000"}
+
+    run(work())
+
+
+def test_a_pod_that_is_gone_is_no_obstacle(run: Run) -> None:
+    async def work() -> None:
+        kube, cache = FakeKube(), ClusterCache()
+        with_pods(cache, kube, "p1")
+        kube.failures["p1"] = NotFound("p1")
+        plan = Plan(pods=cheap("p1", "never-seen"), apply=(deployment(1),))
+        changes = await executor(kube, cache).change(worker(), plan)
+        assert changes.rejection is None
+        assert kube.calls == [("merge", "p1"), ("apply", "a")]
+        assert cache.get(PODS, Key("shop", "p1")) is None
+
+    run(work())
+
+
+def test_where_a_cost_is_refused_the_deployment_is_not_lowered_and_others_are(run: Run) -> None:
+    async def work() -> None:
+        kube, cache = FakeKube(), ClusterCache()
+        with_pods(cache, kube, "p1", "p2")
+        kube.failures["p1"] = Rejected("annotations are frozen")
+        other = kube.keep(DEPLOYMENTS, "b", deployment(2, "b"))
+        cache.observe(DEPLOYMENTS, other, listed=False)
+        plan = Plan(pods=cheap("p1", "p2"), apply=(deployment(1), deployment(1, "b")))
+        changes = await executor(kube, cache).change(worker(), plan)
+        assert str(changes.rejection) == "annotations are frozen"
+        assert kube.calls == [("merge", "p1"), ("merge", "p2"), ("apply", "b")]
+
+    run(work())
+
+
+def test_where_another_annotation_is_refused_the_deployment_is_lowered_all_the_same(
+    run: Run,
+) -> None:
+    async def work() -> None:
+        kube, cache = FakeKube(), ClusterCache()
+        with_pods(cache, kube, "p1")
+        kube.failures["p1"] = Rejected("annotations are frozen")
+        patch = PodPatch(name="p1", annotations={"karpenter.sh/do-not-disrupt": "true"})
+        await executor(kube, cache).change(worker(), Plan(pods=(patch,), apply=(deployment(1),)))
+        assert kube.calls == [("merge", "p1"), ("apply", "a")]
+
+    run(work())
+
+
+def test_marks_that_could_not_be_set_are_told_and_stop_nothing_else(run: Run) -> None:
+    async def work() -> None:
+        kube, cache = FakeKube(), ClusterCache()
+        lost = Unreachable(reason="ConnectionFailed", message="away")
+        server: Any = kube
+        queues: Any = FakeQueues(kube.calls, lost)
+        acting = Executor(kube=server, cache=cache, queues=queues)
+        changes = await acting.change(worker(), Plan(drain=frozenset(), apply=(deployment(1),)))
+        assert changes.gate_failure == lost
+        assert kube.calls == [("apply", "a")]
 
     run(work())

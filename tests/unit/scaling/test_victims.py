@@ -272,6 +272,23 @@ def test_a_new_operator_goes_on_with_the_pods_that_are_marked() -> None:
     assert world.replicas_asked() == 3
 
 
+def test_while_the_queue_is_unknown_nobody_goes_and_the_drain_goes_on_after() -> None:
+    world, _ = busy(2, of=4)
+    world.change(scaling={"minReplicas": 4}, worker=WORKER)
+    world.step()
+    world.change(scaling={"minReplicas": 1, "maxReplicas": 2}, worker=WORKER)
+    world.waiting = 50
+    world.visit()
+    assert len(world.marks) == 2
+    world.unreachable = True
+    for _ in range(3):
+        world.step()
+    assert world.replicas_asked() == 4
+    world.unreachable = False
+    until(world, lambda: world.replicas_asked() == 2)
+    assert not world.stopped_busy
+
+
 def test_a_pod_that_is_not_ready_and_holds_tasks_lets_no_other_go_in_its_place() -> None:
     world, (lost,) = busy(1, of=3)
     world.members[lost].ready = False
