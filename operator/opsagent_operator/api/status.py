@@ -11,14 +11,15 @@ from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema
 from opsagent_operator.api.schema import ApiModel, list_type, map_list
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """`moment` as Kubernetes writes times: in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # Whole seconds in UTC, as metav1.Time is written: equal moments give equal bytes.
 Timestamp = Annotated[
     AwareDatetime,
-    PlainSerializer(_rfc3339, return_type=str),
+    PlainSerializer(rfc3339, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
-from opsagent_operator.api.status import Condition
+from opsagent_operator.api.status import rfc3339
 from opsagent_operator.decide.situation import Situation
 from opsagent_operator.model.observed import InvalidSpec, QueueState, Unreachable
 
@@ -36,33 +36,35 @@ class Answer(NamedTuple):
     message: str
 
 
-def conditions(situation: Situation, now: datetime) -> tuple[Condition, ...]:
-    """All conditions; `lastTransitionTime` moves only when a status flips."""
+def conditions(situation: Situation, now: datetime) -> list[Mapping[str, Any]]:
+    """All conditions, as the status has them; `lastTransitionTime` moves only when a status flips."""
     before = {
         entry["type"]: entry for entry in situation.observed.worker.status.get("conditions", [])
     }
-    return tuple(
+    return [
         _condition(situation, before.get(kind), kind, question(situation), now)
         for kind, question in QUESTIONS.items()
-    )
+    ]
 
 
 def _condition(
-    situation: Situation, before: dict[str, Any] | None, kind: str, answer: Answer, now: datetime
-) -> Condition:
+    situation: Situation,
+    before: Mapping[str, Any] | None,
+    kind: str,
+    answer: Answer,
+    now: datetime,
+) -> Mapping[str, Any]:
     flipped = before is None or before["status"] != answer.status
-    return Condition.model_validate(
-        {
-            "type": kind,
-            "status": answer.status,
-            "reason": answer.reason,
-            "message": answer.message,
-            "lastTransitionTime": now
-            if flipped or before is None
-            else before["lastTransitionTime"],
-            "observedGeneration": situation.observed.worker.generation,
-        }
-    )
+    return {
+        "type": kind,
+        "status": answer.status,
+        "reason": answer.reason,
+        "message": answer.message,
+        "lastTransitionTime": rfc3339(now)
+        if flipped or before is None
+        else before["lastTransitionTime"],
+        "observedGeneration": situation.observed.worker.generation,
+    }
 
 
 def _ready(situation: Situation) -> Answer:

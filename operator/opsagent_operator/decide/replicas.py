@@ -25,6 +25,8 @@ DOWN_PAUSE: Final = timedelta(seconds=15)
 SHORTEST_PAUSE: Final = timedelta(seconds=1)
 
 Action = Literal["ScaleUp", "ScaleDown", "Hold", "Steady"]
+Wants = tuple[tuple[datetime, int], ...]
+"""As in `Memory.recommendations`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,11 +77,15 @@ def desired_replicas(
         patience=spec.scaling.when_unknown.after,
         now=now,
     )
-    moment = _Moment(spec, current, memory, now, cannot_start, woken_by)
     if isinstance(queue, QueueState) and not chosen and memory.emptied_at is None:
-        return moment.by_depth(queue)
+        found = need(spec, queue, start_time=memory.start_time)
+        busy = queue.work + queue.soon > 0 or queue.estimated
+        wants = _wants(spec, memory, wanted=found.count, current=current, now=now)
+        empty_since = None if busy else memory.empty_since or now
+        moment = _Moment(spec, current, memory, wants, empty_since, now, cannot_start, woken_by)
+        return moment.by_depth(found, estimated=queue.estimated)
     # The queue has no say: what it asked for before says nothing about the moment it has again.
-    moment = replace(moment, memory=replace(memory, recommendations=(), empty_since=None))
+    moment = _Moment(spec, current, memory, (), None, now, cannot_start, woken_by)
     if spec.paused:
         return moment.to(0, "Paused", "0 replicas: spec.paused is true")
     if spec.replicas is not None:
@@ -90,6 +96,25 @@ def desired_replicas(
     return moment.blindly(memory.unknown_since or now)
 
 
+def _wants(
+    spec: OpsAgentWorkerSpec, memory: Memory, *, wanted: int, current: int, now: datetime
+) -> Wants:
+    """What was wanted within the window and is now; what is older is forgotten.
+
+    Between two visits nobody looks, so what the last one wanted counts as wanted until now. A fresh
+    memory knows no past, so it takes the present for it: what runs was wanted until now.
+    """
+    past = memory.recommendations
+    oldest = now - spec.scaling.scale_down.stabilization
+    latest = past[-1][1] if past else current
+    # Only a number that no later one reaches can ever be the highest in the window: the numbers fall
+    # from the oldest to the newest.
+    kept = [
+        entry for entry in (*past[:-1], (now, latest)) if entry[0] > oldest and entry[1] > wanted
+    ]
+    return (*kept, (now, wanted))
+
+
 @dataclass(frozen=True, slots=True)
 class _Moment:
     """What a decision depends on besides the queue, and the ways to decide."""
@@ -97,6 +122,8 @@ class _Moment:
     spec: OpsAgentWorkerSpec
     current: int
     memory: Memory
+    wants: Wants
+    empty_since: datetime | None
     now: datetime
     cannot_start: str | None
     woken_by: str | None
@@ -133,38 +160,13 @@ class _Moment:
         )
         return self.hold(self.current, "EmptyAfterRestart", why, until=believed_at)
 
-    def by_depth(self, queue: QueueState) -> Replicas:
+    def by_depth(self, found: Need, *, estimated: bool) -> Replicas:
         """What the tasks need, as far as it may be changed now."""
-        found = need(self.spec, queue, start_time=self.memory.start_time)
-        busy = queue.work + queue.soon > 0 or queue.estimated
-        moment = replace(self, memory=self._remember(found.count, busy=busy))
         if found.count > self.current:
-            return moment.up(found.count, "QueueDepth", found.text)
+            return self.up(found.count, "QueueDepth", found.text)
         if found.count == self.current:
-            return moment.to(found.count, "QueueDepth", found.text)
-        return moment.down(found, estimated=queue.estimated)
-
-    def _remember(self, wanted: int, *, busy: bool) -> Memory:
-        """Add what is wanted now; forget what is older than the window.
-
-        Between two visits nobody looks, so what the last one wanted counts as wanted until now. A
-        fresh memory knows no past, so it takes the present for it: what runs was wanted until now.
-        """
-        now, past = self.now, self.memory.recommendations
-        oldest = now - self.scaling.scale_down.stabilization
-        latest = past[-1][1] if past else self.current
-        # Only a number that no later one reaches can ever be the highest in the window: the numbers
-        # fall from the oldest to the newest.
-        kept = [
-            entry
-            for entry in (*past[:-1], (now, latest))
-            if entry[0] > oldest and entry[1] > wanted
-        ]
-        return replace(
-            self.memory,
-            recommendations=(*kept, (now, wanted)),
-            empty_since=None if busy else self.memory.empty_since or now,
-        )
+            return self.to(found.count, "QueueDepth", found.text)
+        return self.down(found, estimated=estimated)
 
     def up(self, wanted: int, reason: str, why: str) -> Replicas:
         """At once and in one step, or as far as steps go; no further while workers cannot start."""
@@ -202,8 +204,8 @@ class _Moment:
             return self.hold(limit, "EstimatedDepth", why, wanted=wanted)
 
         floor, reason, brake = wanted, "QueueDepth", ""
-        holding = [entry for entry in memory.recommendations if entry[1] >= limit]
-        highest = memory.recommendations[0][1]
+        holding = [entry for entry in self.wants if entry[1] >= limit]
+        highest = self.wants[0][1]
         within = f"wanted within the last {format_duration(policy.stabilization)}"
         if holding:
             at, number = holding[-1]
@@ -214,7 +216,7 @@ class _Moment:
             floor, reason = highest, "StabilizationWindow"
             brake = f", but {highest} {within} (scaleDown.stabilization)"
 
-        empty_since = memory.empty_since or now
+        empty_since = self.empty_since or now
         until = empty_since + policy.cooldown_to_zero
         if floor == 0 and now < until:
             empty = f", but empty only since {clock(empty_since)}"
@@ -272,18 +274,26 @@ class _Moment:
         until: datetime | None,
     ) -> Replicas:
         """The decision; `unmoved` is what it is called if the number stays."""
-        current, memory = self.current, replace(self.memory, asked=count)
-        action, message = unmoved, why
+        current, message = self.current, why
+        action, raised_at, stepped_at = unmoved, self.memory.raised_at, self.memory.stepped_at
         if count > current:
-            action, memory = "ScaleUp", replace(memory, raised_at=self.now)
+            action, raised_at = "ScaleUp", self.now
             message += f"; was {current}"
             if self.woken_by is not None:
                 message += f"; woken by {self.woken_by}"
         elif count < current:
-            action, memory = "ScaleDown", replace(memory, stepped_at=self.now)
+            action, stepped_at = "ScaleDown", self.now
             message += f"; was {current}"
         elif unmoved == "Steady":
             message += "; unchanged"
+        memory = replace(
+            self.memory,
+            recommendations=self.wants,
+            empty_since=self.empty_since,
+            asked=count,
+            raised_at=raised_at,
+            stepped_at=stepped_at,
+        )
         return Replicas(
             count=count,
             current=current,

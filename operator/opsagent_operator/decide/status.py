@@ -1,19 +1,14 @@
-"""The status that tells an object's situation."""
+"""The status that tells an object's situation.
+
+It is built as the plain JSON that is written, of the shape that `api/status.py` describes: every visit
+builds one, to see whether anything is new, and the models would take longer than everything else.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from opsagent_operator.api.status import (
-    Condition,
-    Decision,
-    HistoryEntry,
-    OpsAgentWorkerStatus,
-    QueueStatus,
-    ReleaseStatus,
-    RevisionStatus,
-    WorkersStatus,
-)
+from opsagent_operator.api.status import rfc3339
 from opsagent_operator.decide.problem import Problem
 from opsagent_operator.decide.situation import Situation
 from opsagent_operator.manifests.labels import WORKER
@@ -21,17 +16,17 @@ from opsagent_operator.model.observed import QueueState, Revision
 
 __all__ = ["status", "status_delay"]
 
+Json = dict[str, Any]
+
 COALESCE = timedelta(seconds=5)
 """Numbers that move all the time (queue depth, busy workers) are written at most this often."""
 
 
-def status(
-    situation: Situation, conditions: tuple[Condition, ...], now: datetime
-) -> Mapping[str, Any]:
+def status(situation: Situation, conditions: list[Mapping[str, Any]], now: datetime) -> Json:
     """The whole status as plain JSON; equal situations give equal values."""
     observed = situation.observed
-    return OpsAgentWorkerStatus(
-        observed_generation=observed.worker.generation,
+    return _known(
+        observedGeneration=observed.worker.generation,
         conditions=conditions,
         replicas=sum(not pod.deleting for pod in observed.pods),
         selector=f"{WORKER}={observed.worker.name}",
@@ -40,7 +35,12 @@ def status(
         queue=_queue(situation),
         workers=_workers(situation),
         decision=_decision(situation, now),
-    ).model_dump(by_alias=True, exclude_none=True, mode="json")
+    )
+
+
+def _known(**fields: Any) -> Json:
+    """The fields that are known: what is not is left out, and never written as zero."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def status_delay(
@@ -79,19 +79,19 @@ def _without_numbers(status: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _release(situation: Situation) -> ReleaseStatus:
+def _release(situation: Situation) -> Json:
     target, lead = situation.target, situation.lead
-    return ReleaseStatus(
+    return _known(
         current=_revision(situation, lead) if lead else None,
         target=_revision(situation, target) if target and target is not lead else None,
-        history=tuple(
+        history=[
             _history_entry(revision, situation)
-            for revision in sorted(_known(situation), key=lambda known: -known.number)
-        ),
+            for revision in sorted(_revisions(situation), key=lambda known: -known.number)
+        ],
     )
 
 
-def _known(situation: Situation) -> tuple[Revision, ...]:
+def _revisions(situation: Situation) -> tuple[Revision, ...]:
     """All revisions, with the target as decided in place of the target as recorded."""
     target = situation.target
     others = situation.observed.revisions
@@ -100,17 +100,17 @@ def _known(situation: Situation) -> tuple[Revision, ...]:
     return (target, *(revision for revision in others if revision.name != target.name))
 
 
-def _revision(situation: Situation, revision: Revision) -> RevisionStatus:
-    return RevisionStatus(
-        revision=revision.name,
-        version=revision.version,
-        image=revision.image,
-        replicas=situation.shares.get(revision.name, 0),
-        ready=situation.ready_of(revision),
-    )
+def _revision(situation: Situation, revision: Revision) -> Json:
+    return {
+        "revision": revision.name,
+        "version": revision.version,
+        "image": revision.image,
+        "replicas": situation.shares.get(revision.name, 0),
+        "ready": situation.ready_of(revision),
+    }
 
 
-def _history_entry(revision: Revision, situation: Situation) -> HistoryEntry:
+def _history_entry(revision: Revision, situation: Situation) -> Json:
     lead, target, problem = situation.lead, situation.target, situation.problem
     if lead is not None and revision.name == lead.name:
         phase = "Current"
@@ -118,37 +118,35 @@ def _history_entry(revision: Revision, situation: Situation) -> HistoryEntry:
         phase = "Failed" if _failed(problem) else "Progressing"
     else:
         phase = "Failed" if revision.promoted_at is None else "Retired"
-    return HistoryEntry.model_validate(
-        {
-            "revision": revision.name,
-            "version": revision.version,
-            "phase": phase,
-            "at": revision.promoted_at or revision.created_at,
-        }
-    )
+    return {
+        "revision": revision.name,
+        "version": revision.version,
+        "phase": phase,
+        "at": rfc3339(revision.promoted_at or revision.created_at),
+    }
 
 
 def _failed(problem: Problem | None) -> bool:
     return problem is not None and problem.stalled
 
 
-def _queue(situation: Situation) -> QueueStatus:
+def _queue(situation: Situation) -> Json:
     queue = situation.observed.queue
     if not isinstance(queue, QueueState):
-        return QueueStatus()
-    return QueueStatus(
+        return {}
+    return _known(
         pending=queue.pending,
         delayed=queue.delayed,
-        in_flight=queue.in_flight,
-        dead=queue.dead,
-        foreign=queue.foreign,
-        oldest_seconds=None if queue.oldest_seconds is None else int(queue.oldest_seconds),
+        inFlight=queue.in_flight,
+        dead=queue.dead if queue.task_aware else None,
+        foreign=queue.foreign if queue.task_aware else None,
+        oldestSeconds=None if queue.oldest_seconds is None else int(queue.oldest_seconds),
     )
 
 
-def _workers(situation: Situation) -> WorkersStatus:
+def _workers(situation: Situation) -> Json:
     queue = situation.observed.queue if isinstance(situation.observed.queue, QueueState) else None
-    return WorkersStatus(
+    return _known(
         desired=situation.desired,
         ready=situation.ready,
         busy=queue.busy_workers if queue else None,
@@ -156,20 +154,22 @@ def _workers(situation: Situation) -> WorkersStatus:
     )
 
 
-def _decision(situation: Situation, now: datetime) -> Decision | None:
+def _decision(situation: Situation, now: datetime) -> Mapping[str, Any] | None:
     """The last step, or what holds the next one back; that nothing changes is no news."""
     replicas = situation.replicas
-    recorded = situation.observed.worker.status.get("decision")
-    previous = Decision.model_validate(recorded) if recorded else None
+    previous: Mapping[str, Any] | None = situation.observed.worker.status.get("decision")
     if replicas is None:
         return previous
-    since = now
+    since = None
     if previous is not None:
-        if replicas.action == "Steady" and previous.action != "Hold":
+        if replicas.action == "Steady" and previous["action"] != "Hold":
             return previous
-        same = (previous.action, previous.reason) == (replicas.action, replicas.reason)
+        same = (previous["action"], previous["reason"]) == (replicas.action, replicas.reason)
         if replicas.action == "Hold" and same:
-            since = previous.at
-    return Decision(
-        action=replicas.action, reason=replicas.reason, message=replicas.message, at=since
-    )
+            since = previous["at"]
+    return {
+        "action": replicas.action,
+        "reason": replicas.reason,
+        "message": replicas.message,
+        "at": since or rfc3339(now),
+    }

@@ -35,21 +35,18 @@ def remember_queue(
         now: the time of the decision.
     """
     if isinstance(queue, Unreachable):
-        since = memory.unknown_since or now
-        return memory if since is memory.unknown_since else replace(memory, unknown_since=since)
+        return memory if memory.unknown_since is not None else replace(memory, unknown_since=now)
+    run_id = queue.run_id or memory.run_id
     emptied_at = memory.emptied_at
     if queue.work > 0 or queue.delayed > 0 or not spare:
         emptied_at = None
-    elif memory.run_id is not None and queue.run_id not in {None, memory.run_id}:
+    elif memory.run_id is not None and run_id != memory.run_id:
         emptied_at = now
     if emptied_at is not None and now >= emptied_at + patience:
         emptied_at = None
-    return replace(
-        memory,
-        unknown_since=None,
-        run_id=queue.run_id or memory.run_id,
-        emptied_at=emptied_at,
-    )
+    if (None, run_id, emptied_at) == (memory.unknown_since, memory.run_id, memory.emptied_at):
+        return memory
+    return replace(memory, unknown_since=None, run_id=run_id, emptied_at=emptied_at)
 
 
 def learn_start_time(memory: Memory, pods: Iterable[PodState]) -> Memory:
@@ -65,5 +62,5 @@ def learn_start_time(memory: Memory, pods: Iterable[PodState]) -> Memory:
     )
     if newest is None or newest.ready_at is None:
         return memory
-    took = newest.ready_at - newest.created_at
-    return replace(memory, start_time=min(max(took, SHORTEST_START), LONGEST_START))
+    took = min(max(newest.ready_at - newest.created_at, SHORTEST_START), LONGEST_START)
+    return memory if took == memory.start_time else replace(memory, start_time=took)

@@ -1,6 +1,7 @@
 """What `kubectl describe oaw` tells, and when it changes."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from fixtures.world import START, UNREACHABLE, V1, V2, World, make_queue
+from opsagent_operator.api.status import OpsAgentWorkerStatus
 from opsagent_operator.decide import conditions as conditions_module
 from opsagent_operator.decide.reconcile import decide
 from opsagent_operator.model.observed import DeploymentState, Observed, PodState
@@ -221,6 +223,17 @@ def test_foreign_words_are_cut_short() -> None:
     message = plan.status["conditions"][0]["message"]
     assert len(message) < 500
     assert message.endswith("…)")
+
+
+@pytest.mark.parametrize("make", [World, running, lambda: World(queue=UNREACHABLE)])
+def test_the_status_is_of_the_shape_that_the_api_has(make: Callable[[], World]) -> None:
+    world = make()
+    for version in (V1, V2):
+        world.broken = {V2}
+        world.change(version=version)
+        world.settle()
+        model = OpsAgentWorkerStatus.model_validate(world.status)
+        assert model.model_dump(by_alias=True, exclude_none=True, mode="json") == world.status
 
 
 def test_the_first_failure_of_a_release_is_in_its_history() -> None:
