@@ -13,7 +13,7 @@ from opsagent_operator.api.schema import ApiModel, list_type, map_list
 
 def rfc3339(moment: datetime) -> str:
     """`moment` as Kubernetes writes times: in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 # Whole seconds in UTC, as metav1.Time is written: equal moments give equal bytes.

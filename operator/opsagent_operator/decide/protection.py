@@ -6,7 +6,6 @@ writes for a pod in that time, whatever its tasks.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -46,7 +45,7 @@ def protection(
                 idle_since[pod.name] = since
             else:
                 changes[pod.name] = _annotations(templates.get(pod.revision, {}), protect=False)
-    return changes, replace(memory, idle_since=idle_since)
+    return changes, memory.updated(idle_since=idle_since)
 
 
 def _annotations(template: Mapping[str, Any], *, protect: bool) -> Mapping[str, str | None]:

@@ -8,6 +8,7 @@ from typing import Any
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
 from opsagent_operator.decide.conditions import conditions
 from opsagent_operator.decide.events import events
+from opsagent_operator.decide.heartbeats import silent_since
 from opsagent_operator.decide.polls import Polls, next_visit
 from opsagent_operator.decide.problem import (
     Problem,
@@ -59,7 +60,8 @@ def decide(observed: Observed, now: datetime, polls: Polls = Polls()) -> Plan:  
         return Plan(memory=observed.memory)
     spec = observed.worker.spec
     if isinstance(spec, InvalidSpec):
-        return _explain(_unreadable(observed, spec), Plan(memory=observed.memory), now, polls)
+        plan = Plan(memory=observed.memory, requeue_after=polls.idle)
+        return _explain(_unreadable(observed, spec), plan, now, polls)
 
     # 1. Which revision shall run, and is one of its workers ready?
     found = target_revision(observed, spec, now)
@@ -113,11 +115,13 @@ def decide(observed: Observed, now: datetime, polls: Polls = Polls()) -> Plan:  
         apply=tuple(_children(situation, spec, keep_out={revision.name for revision in expired})),
         delete=tuple(_remains(expired)),
         outcome=_outcome(situation, replicas, leaving),
-        memory=replace(memory, asked=_asked(situation, replicas)),
+        events=leaving.events,
+        memory=memory.updated(
+            asked=_asked(situation, replicas), silent_since=silent_since(observed, now)
+        ),
+        requeue_after=timedelta() if leaving.again else polls.idle,
     )
-    plan = _explain(situation, plan, now, polls)
-    pause = timedelta() if leaving.again else plan.requeue_after
-    return replace(plan, events=(*plan.events, *leaving.events), requeue_after=pause)
+    return _explain(situation, plan, now, polls)
 
 
 def _unreadable(observed: Observed, spec: InvalidSpec) -> Situation:
@@ -180,9 +184,9 @@ def _problem(
 
 
 def _gate(observed: Observed, *, paused: bool) -> bool | None:
-    """What the gate in Redis shall say, if it can be reached and says something else."""
+    """What the gate in Redis shall say, if there is one that can be reached and says something else."""
     queue = observed.queue
-    if isinstance(queue, QueueState) and queue.paused != paused:
+    if isinstance(queue, QueueState) and queue.task_aware and queue.paused != paused:
         return paused
     return None
 
@@ -223,13 +227,13 @@ def _remains(expired: tuple[Revision, ...]) -> Iterator[ObjectKey]:
 
 
 def _explain(situation: Situation, plan: Plan, now: datetime, polls: Polls) -> Plan:
-    """The plan with the status and the events that tell it, and the time of the next visit."""
+    """The plan with the status and the events that tell it, and the time of the next visit at last."""
     observed = situation.observed
     after = status(situation, conditions(situation, now), now)
     delay = status_delay(
         observed.worker.status, after, written_at=plan.memory.status_written_at, now=now
     )
-    pause = next_visit(situation, plan.memory, polls, now)
+    pause = min(plan.requeue_after, next_visit(situation, plan.memory, polls, now))
     if delay is None:
         return replace(plan, requeue_after=pause, at_rest=at_rest(situation, plan))
     if delay > timedelta():
@@ -237,7 +241,7 @@ def _explain(situation: Situation, plan: Plan, now: datetime, polls: Polls) -> P
     return replace(
         plan,
         status=after,
-        events=events(situation, after),
+        events=(*events(situation, after), *plan.events),
         memory=replace(plan.memory, status_written_at=now),
         requeue_after=pause,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from opsagent_operator.decide.problem import Problem
 from opsagent_operator.decide.replicas import Replicas
@@ -10,7 +11,7 @@ from opsagent_operator.model.observed import Observed, Revision
 __all__ = ["Situation"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Situation:
     """What is, what shall be, and what stands between."""
 
@@ -33,12 +34,12 @@ class Situation:
             return self.target
         return self.serving
 
-    @property
+    @cached_property
     def desired(self) -> int:
         """Workers that there shall be, of all revisions."""
         return sum(self.shares.values())
 
-    @property
+    @cached_property
     def ready(self) -> int:
         """Workers that are ready, of all revisions."""
         return sum(state.ready for state in self.observed.deployments.values())

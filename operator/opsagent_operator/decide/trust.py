@@ -1,7 +1,6 @@
 """What there is to remember of the queue itself: since when it is unknown, or suspiciously empty."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -35,7 +34,7 @@ def remember_queue(
         now: the time of the decision.
     """
     if isinstance(queue, Unreachable):
-        return memory if memory.unknown_since is not None else replace(memory, unknown_since=now)
+        return memory.updated(unknown_since=memory.unknown_since or now)
     run_id = queue.run_id or memory.run_id
     emptied_at = memory.emptied_at
     if queue.work > 0 or queue.delayed > 0 or not spare:
@@ -44,9 +43,7 @@ def remember_queue(
         emptied_at = now
     if emptied_at is not None and now >= emptied_at + patience:
         emptied_at = None
-    if (None, run_id, emptied_at) == (memory.unknown_since, memory.run_id, memory.emptied_at):
-        return memory
-    return replace(memory, unknown_since=None, run_id=run_id, emptied_at=emptied_at)
+    return memory.updated(unknown_since=None, run_id=run_id, emptied_at=emptied_at)
 
 
 def learn_start_time(memory: Memory, pods: Iterable[PodState]) -> Memory:
@@ -63,4 +60,4 @@ def learn_start_time(memory: Memory, pods: Iterable[PodState]) -> Memory:
     if newest is None or newest.ready_at is None:
         return memory
     took = min(max(newest.ready_at - newest.created_at, SHORTEST_START), LONGEST_START)
-    return memory if took == memory.start_time else replace(memory, start_time=took)
+    return memory.updated(start_time=took)

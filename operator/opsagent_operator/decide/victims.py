@@ -95,7 +95,7 @@ def scale_in(
     """
     memory = replicas.memory
     removal, missed, events = _verified(observed, now)
-    memory = replace(memory, removal=removal)
+    memory = memory.updated(removal=removal)
     deployments = observed.deployments
     asked = deployments.get(lead.name, _NONE).replicas if lead is not None else wanted
     pods = [pod for pod in observed.pods if lead and pod.revision == lead.name and _alive(pod)]
@@ -116,7 +116,9 @@ def scale_in(
 
     # Somebody else's replicas are taken back at once, as every other change of a child.
     by_hand = asked > replicas.current and not lowering and observed.memory.asked is not None
-    choosing = not (spec.paused or by_hand) and (lowering or _tells(queue, pods))
+    choosing = not (spec.paused or by_hand) and (
+        (lowering and queue.task_aware) or _tells(queue, pods)
+    )
     victims = _choose(pods, queue, asked=asked, wanted=wanted) if choosing else []
     since = {pod.name: memory.draining_since.get(pod.name, now) for pod in victims}
     overdue = {name for name, at in since.items() if now >= at + spec.worker.drain_timeout}
@@ -139,7 +141,7 @@ def scale_in(
         drain=names if names or queue.marked else None,
         costs={} if going and len(going) == len(pods) else _costs(observed.pods, going, names),
         told=told,
-        memory=replace(memory, removal=removal, draining_since=since, lowering=why),
+        memory=memory.updated(removal=removal, draining_since=since, lowering=why),
         chosen=min(len(going), max(0, asked - count)),
         missed=missed,
         events=events,

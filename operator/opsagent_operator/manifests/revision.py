@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
@@ -25,14 +26,20 @@ HASH_LENGTH = 10
 
 def revision_name(name: str, spec: OpsAgentWorkerSpec, *, version: str) -> str:
     """The name of the revision that `spec` describes when it runs `version`."""
-    inputs = spec.model_dump(
+    inputs = spec.model_dump_json(
         by_alias=True,
         exclude_defaults=True,
-        mode="json",
         include={"image": True, "queue": True, "worker": True},
     )
-    canonical = json.dumps({**inputs, "version": version}, sort_keys=True, separators=(",", ":"))
-    return f"{name}-{hashlib.sha256(canonical.encode()).hexdigest()[:HASH_LENGTH]}"
+    return f"{name}-{_digest(inputs, version)}"
+
+
+@lru_cache(maxsize=10_000)
+def _digest(inputs: str, version: str) -> str:
+    """Kept for the objects that there are, as it is asked for at every visit."""
+    fields = {**json.loads(inputs), "version": version}
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:HASH_LENGTH]
 
 
 def image_reference(spec: OpsAgentWorkerSpec, *, version: str) -> str:

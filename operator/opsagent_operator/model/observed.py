@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -207,6 +207,8 @@ class Memory:
     """The run of the Redis server that was read last."""
     emptied_at: datetime | None = None
     """When the queue was found empty in a new run of its server; None once that is settled."""
+    silent_since: datetime | None = None
+    """Since when workers have been ready of which none has reported; None when that is not so."""
     start_time: timedelta = timedelta(seconds=5)
     """From a pod's creation until it is ready, as last seen; a guess until one was."""
     draining_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -218,6 +220,11 @@ class Memory:
     removal: Removal | None = None
     """The pods that the last lowering of a Deployment was meant for, until it is seen which ones go."""
     status_written_at: datetime | None = None
+
+    def updated(self, **fields: Any) -> "Memory":
+        """The memory with these fields: itself where that changes nothing, as at most visits."""
+        same = all(getattr(self, name) == value for name, value in fields.items())
+        return self if same else replace(self, **fields)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
