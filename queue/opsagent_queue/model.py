@@ -160,7 +160,7 @@ class Snapshot:
     unknown: int = 0
     """Waiting tasks that the index does not know, at least. `TaskQueue.index` makes it know them."""
     estimated: bool = False
-    """More than 10,000 waiting tasks are unknown to the index: `pending` and `foreign` are estimates."""
+    """More than one in a hundred waiting tasks is unknown to the index: `pending` and `foreign` are estimates."""
     pending_by_type: Mapping[str, int] = field(default_factory=dict)
     """Waiting tasks of ours by type, without due delayed ones. Under "": those of unknown type."""
     busy: Mapping[str, int] = field(default_factory=dict)

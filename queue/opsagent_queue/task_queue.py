@@ -240,10 +240,10 @@ class TaskQueue:
         )
 
     async def index(self) -> int:
-        """Sort up to 256 waiting tasks into the index; how many are unknown after that, at least.
+        """Sort up to 512 waiting tasks into the index; how many are unknown after that, at least.
 
         Claiming does the same in passing. Worth calling while no worker runs, until it returns 0: what
-        the index knows, a snapshot need not look at.
+        the index does not know, a snapshot can only estimate.
         """
         return int(await self._scripts.run("index", *self.agents))
 
@@ -255,8 +255,8 @@ class TaskQueue:
         `soon_ms` is how far ahead `Snapshot.soon` looks. `Snapshot.mean_seconds` is about what `versions`
         finished in the last `minutes`, the current one included (at most 120).
 
-        Exact for up to 200 waiting tasks. Beyond, what the index knows is counted as it stands there,
-        and up to 10,000 waiting tasks are looked at if it does not know all.
+        Exact for up to 200 waiting tasks. Beyond, what the index knows is counted as it stands there, and
+        what it does not know (`Snapshot.unknown`) is estimated from a sample, until `index` has returned 0.
         """
         if not 1 <= minutes <= _STATS_MINUTES:
             raise ValueError(f"minutes must be between 1 and {_STATS_MINUTES}")

@@ -167,13 +167,13 @@ async def observing(it: Bench, all_: Bench) -> None:
 
 async def observing_a_large_queue(it: Bench, all_: Bench) -> None:
     held = await all_.claim_one()
-    await all_.produce(*(all_.task() for _ in range(250)))
+    await all_.produce(*(all_.task() for _ in range(450)))
     assert await all_.queue.index() == 0
-    assert (await it.queue.snapshot()).pending == 250
+    assert (await it.queue.snapshot()).pending == 450
     await all_.client.zadd(all_.queue.keys.tasks, {held.task.task_id: 3})
     await all_.queue.index()
     await all_.produce(all_.task())
-    assert (await it.queue.snapshot()).pending == 251
+    assert (await it.queue.snapshot()).pending == 451
 
 
 async def observing_behind_other_agents(it: Bench, all_: Bench) -> None:

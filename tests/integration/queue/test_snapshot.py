@@ -54,6 +54,8 @@ async def test_foreign_depth_is_exact_behind_and_before_ours(bench: Bench) -> No
             await pipe.hset(bench.queue.keys.record(task.task_id), "data", task.encode())
             await pipe.zadd(bench.queue.keys.tasks, {task.task_id: 3})
         await pipe.execute()
+    while await bench.queue.index():
+        pass
     snapshot = await bench.queue.snapshot()
     assert (snapshot.pending, snapshot.foreign) == (25, 2475)
 

@@ -88,18 +88,18 @@ local function begin_index(agents)
   KNOWN_TYPES = nil
 end
 
+local PENDING_TASK = '^{"task_id": "[^"\\]*", "type": "([^"\\]*)", "priority": "[^"\\]*", "source": "[^"\\]*", '
+  .. '"status": "pending", '
+
 -- What the index needs to know of a record, by its text alone where that is laid out as the
 -- orchestrator does it: decoding costs more than all else. Whatever is mistaken here (a record can be
 -- written so as to mislead) is seen when the task is taken, or when foreign records are read again.
 local function glance(id)
   local data, status = unpack(redis.call('HMGET', RECORD_PREFIX .. id, 'data', 'status'))
   if not data or TERMINAL[status] then return read_record(id) end
-  local kind = string.match(data, '^{"task_id": "[^"\\]*", "type": "([^"\\]*)", ')
-  local first = string.find(data, '"assigned_to"', 1, true)
-  if not kind or not first or string.find(data, '"assigned_to"', first + 1, true)
-    or not string.find(data, '"status": "pending"', 1, true) then
-    return read_record(id)
-  end
+  local kind = string.match(data, PENDING_TASK)
+  local first = kind and string.find(data, '"assigned_to"', 1, true)
+  if not first or string.find(data, '"assigned_to"', first + 1, true) then return read_record(id) end
   local agent, created_at =
     string.match(data, '^"assigned_to": "([^"\\]*)", "created_at": "([^"\\]*)", ', first)
   if not agent then return read_record(id) end
@@ -192,15 +192,15 @@ local function sort_in(ids, agents, look)
   return #orphans / 2 + #ended
 end
 
--- A piece of the sorted set `key`: its first ids and, from where the last look ended, some more.
+-- A piece of the sorted set `key`: its first ids and, from where the last look ended, `window` more.
 -- Returns both as one list, and where the next look begins.
-local function next_piece(key, name)
+local function next_piece(key, name, window)
   local ids = redis.call('ZRANGE', key, 0, FRONT - 1)
   if #ids < FRONT then return ids, 0 end
   local start = math.max(FRONT, tonumber(redis.call('HGET', INDEX, name)) or 0)
-  local window = redis.call('ZRANGE', key, start, start + WINDOW - 1)
-  for _, id in ipairs(window) do ids[#ids + 1] = id end
-  return ids, #window < WINDOW and 0 or start + WINDOW
+  local more = redis.call('ZRANGE', key, start, start + window - 1)
+  for _, id in ipairs(more) do ids[#ids + 1] = id end
+  return ids, #more < window and 0 or start + window
 end
 
 local function remember_place(name, place)
@@ -209,9 +209,9 @@ local function remember_place(name, place)
   end
 end
 
--- One step of sorting in what is unknown.
-local function look_for_unknown(agents)
-  local ids, place = next_piece(TASKS, 'tasks')
+-- One step of sorting in what is unknown, of WINDOW ids unless told otherwise.
+local function look_for_unknown(agents, window)
+  local ids, place = next_piece(TASKS, 'tasks', window or WINDOW)
   local gone = sort_in(ids, agents)
   remember_place('tasks', math.max(0, place - gone))
 end
@@ -227,7 +227,7 @@ end
 -- whether another step at once is worth it: some were, or many left.
 local function look_after_foreign(agents)
   if redis.call('EXISTS', FOREIGN) == 0 then return false end
-  local ids, place = next_piece(FOREIGN, 'foreign')
+  local ids, place = next_piece(FOREIGN, 'foreign', WINDOW)
   local left, moved = {}, {}
   for index, score in ipairs(scores_in(TASKS, ids)) do
     if not score then left[#left + 1] = ids[index] end
