@@ -291,12 +291,15 @@ def test_while_the_queue_is_unknown_nobody_goes_and_the_drain_goes_on_after() ->
 
 def test_a_pod_that_is_not_ready_and_holds_tasks_lets_no_other_go_in_its_place() -> None:
     world, (lost,) = busy(1, of=3)
-    world.members[lost].ready = False
-    lowered(world, 2)
-    world.visit()
-    world.visit()
-    world.controller()
-    assert len(world.running()) == 3
+    world.members[lost].sick = True
+    world.step()
+    lowered(world, 1)
+    for _ in range(5):
+        world.step()
+        assert len(world.running()) == 3
+    world.finish(lost, 2)
+    until(world, lambda: len(world.running()) == 1)
+    assert lost not in world.running()
     assert not world.stopped_busy
 
 
@@ -376,7 +379,8 @@ def disturb(world: Fleet, action: str, name: str) -> None:
         case "die":
             del world.members[name]
         case "unready":
-            world.members[name].ready = False
+            world.members[name].sick = not world.members[name].sick
+            world.kubelet()
         case "wipe":
             world.marks.clear()
         case "restart":
@@ -414,7 +418,7 @@ def test_whatever_happens_no_busy_worker_goes_before_its_time_and_all_comes_to_r
         # 40 steps of a second are less than drainTimeout.
         assert not world.stopped_busy
     for member in world.members.values():
-        member.tasks = 0
+        member.tasks, member.sick = 0, False
     for _ in range(10):
         world.step()
     assert len(world.running()) == wanted
