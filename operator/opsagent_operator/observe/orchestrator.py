@@ -1,6 +1,8 @@
 """Reads the orchestrator's queue: tasks with records, leases, workers that give signs of life."""
 
+import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -9,12 +11,15 @@ from redis.exceptions import ReadOnlyError
 from opsagent_operator.model.observed import QueueState, WorkerState
 from opsagent_operator.observe.cluster import Key
 from opsagent_operator.observe.redis_pools import Pool
-from opsagent_queue import QueueUnavailableError, Snapshot, TaskQueue
+from opsagent_queue import QueueRefusedError, QueueUnavailableError, Snapshot, TaskQueue
 
 __all__ = ["read_orchestrator"]
 
 SILENT_AFTER_MS: Final = 60_000
 """A heartbeat older than this is of a pod that died without saying goodbye."""
+
+INDEXING_SECONDS: Final = 0.1
+"""How long a visit waits for an exact number; 256 tasks are sorted in within some milliseconds."""
 
 
 async def read_orchestrator(
@@ -25,18 +30,31 @@ async def read_orchestrator(
     start_time: timedelta,
     versions: Collection[str],
 ) -> QueueState:
-    """The state of `queue`, which is that of the object `key`: one round trip.
+    """The state of `queue`, which is that of the object `key`.
+
+    One round trip, unless many tasks have come at once: then the first thousands are sorted in
+    before they are counted. The rest is estimated, and sorted in afterwards.
 
     Raises:
         QueueError: it cannot be read.
     """
-    snapshot = await queue.snapshot(
-        soon_ms=int(start_time.total_seconds() * 1000), versions=versions
-    )
+    loop = asyncio.get_running_loop()
+
+    async def look() -> Snapshot:
+        soon_ms = int(start_time.total_seconds() * 1000)
+        return await queue.snapshot(soon_ms=soon_ms, versions=versions)
+
+    snapshot = await look()
     if snapshot.role == "slave":
         # A name, or Sentinel, may lead to the primary by now.
         await pool.redis.connection_pool.disconnect(inuse_connections=False)
         raise QueueUnavailableError("this Redis is a replica") from ReadOnlyError()
+    if snapshot.estimated:
+        with suppress(QueueRefusedError):  # an estimate is better than nothing
+            latest = loop.time() + INDEXING_SECONDS
+            while await queue.index() > 0 and loop.time() < latest:
+                pass
+            snapshot = await look()
     if snapshot.unknown > 0:
         pool.indexer.complete(key, queue, unknown=snapshot.unknown, tell=snapshot.estimated)
     return _state(snapshot)

@@ -94,7 +94,7 @@ class OperatorProcess:
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self._url + path, timeout=5)
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """The sum of all samples of that name that have these labels."""
         return sum(
             sample.value

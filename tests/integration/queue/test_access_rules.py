@@ -20,6 +20,7 @@ from opsagent_queue import (
     Progress,
     QueueError,
     Subscribed,
+    Subscription,
     TaskQueue,
     Woken,
     connect,
@@ -226,6 +227,36 @@ async def being_woken(it: Bench, all_: Bench) -> None:
         assert await anext(wakeups) == Woken()
 
 
+async def following_channels(it: Bench, all_: Bench) -> None:
+    created, cancelled, wake = (
+        *(it.queue.keys.channels(name)[0] for name in ("task.created", "task.cancelled")),
+        it.queue.keys.wake,
+    )
+    async with Subscription(it.client, [created, wake]) as subscription:
+        assert await anext(subscription) == Subscribed()
+        subscription.remove(wake)
+        subscription.add(cancelled)
+        assert await anext(subscription) == Subscribed((cancelled,))
+        assert await all_.client.pubsub_numsub(created, wake) == [(created, 1), (wake, 0)]
+
+
+async def indexing(it: Bench, all_: Bench) -> None:
+    held, ended = await all_.claim_one(), all_.task()
+    await TaskQueue(all_.client, worker=WORKER, agents=["dev"]).index()
+    await all_.produce(*(all_.task() for _ in range(20)), all_.task(assigned_to="dev"), ended)
+    await all_.client.zadd(all_.queue.keys.tasks, {held.task.task_id: 3, "without-a-record": 3})
+    await all_.client.hset(all_.queue.keys.record(ended.task_id), "status", "completed")
+    assert await it.queue.index() == 0
+    await all_.client.zrem(all_.queue.keys.tasks, held.task.task_id)
+    assert await it.queue.index() == 0
+    waiting = set(await all_.client.zrange(all_.queue.keys.tasks, 0, -1))
+    assert len(waiting) == 21
+    assert not waiting & {"without-a-record", ended.task_id}
+    await all_.client.delete(all_.queue.keys.tasks)
+    await all_.claim()
+    await it.queue.index()
+
+
 async def pausing(it: Bench, all_: Bench) -> None:
     await it.queue.set_paused(True)
     assert (await all_.claim()).paused
@@ -337,6 +368,8 @@ OPERATOR_OPERATIONS: Final = (
     pausing,
     marking,
     being_woken,
+    following_channels,
+    indexing,
     naming_a_key_of_the_wrong_type,
     reading_results,
 )

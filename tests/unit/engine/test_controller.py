@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opsagent_operator.observe.cluster import Key
-from opsagent_operator.runtime.controller import Controller
+from opsagent_operator.runtime.controller import EAGER, Controller
 from opsagent_operator.runtime.metrics import CONTROLLER, Metrics
 from opsagent_operator.runtime.workqueue import Backoff, WorkQueue
 
@@ -64,6 +64,40 @@ def test_an_object_is_visited_again_after_about_the_time_that_was_asked_for(run:
         assert all(9 <= pause <= 11 for pause in pauses)
         assert len({round(pause, 3) for pause in pauses}) > 10  # they do not come in waves
         assert bench.count("requeue_after") == len(visits)
+
+    run(work())
+
+
+def test_an_object_that_always_wants_to_be_visited_at_once_has_to_wait_in_the_end(run: Run) -> None:
+    async def work() -> None:
+        visits: dict[str, int] = {"eager": 0, "calm": 0}
+
+        async def reconcile(key: Key) -> timedelta:
+            visits[key.name] += 1
+            return timedelta(seconds=0 if key.name == "eager" else 10)
+
+        bench = Bench(reconcile)
+        bench.queue.add(Key("shop", "eager"))
+        bench.queue.add(Key("shop", "calm"))
+        await bench.work(100)
+        assert EAGER + 80 <= visits["eager"] <= EAGER + 120
+        assert visits["calm"] >= 9
+
+    run(work())
+
+
+def test_an_object_that_rests_in_between_may_be_visited_at_once_again(run: Run) -> None:
+    async def work() -> None:
+        visits: list[float] = []
+
+        async def reconcile(_: Key) -> timedelta:
+            visits.append(asyncio.get_running_loop().time())
+            return timedelta(seconds=10 if len(visits) % (EAGER + 1) == 0 else 0)
+
+        bench = Bench(reconcile)
+        bench.queue.add(KEY)
+        await bench.work(95)
+        assert len(visits) >= 9 * (EAGER + 1)
 
     run(work())
 
