@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
+from opsagent_operator.api.duration import format_duration
 from opsagent_operator.api.status import rfc3339
+from opsagent_operator.api.v1alpha1 import Queue
+from opsagent_operator.decide.heartbeats import FIRST_HEARTBEAT, NO_HEARTBEAT, reporting
 from opsagent_operator.decide.situation import Situation
 from opsagent_operator.model.observed import InvalidSpec, QueueState, Unreachable
 
@@ -31,7 +34,7 @@ Without numbers that move: a condition's message is written at once.
 class Answer(NamedTuple):
     """Whether a condition holds, and why."""
 
-    status: Literal["True", "False"]
+    status: Literal["True", "False", "Unknown"]
     reason: str
     message: str
 
@@ -41,9 +44,11 @@ def conditions(situation: Situation, now: datetime) -> list[Mapping[str, Any]]:
     before = {
         entry["type"]: entry for entry in situation.observed.worker.status.get("conditions", [])
     }
+    answers = {kind: question(situation) for kind, question in QUESTIONS.items()}
+    answers["TaskAware"] = _task_aware(situation, now)
     return [
-        _condition(situation, before.get(kind), kind, question(situation), now)
-        for kind, question in QUESTIONS.items()
+        _condition(situation, before.get(kind), kind, answer, now)
+        for kind, answer in answers.items()
     ]
 
 
@@ -167,6 +172,42 @@ def _paused(situation: Situation) -> Answer:
     if situation.paused:
         return Answer("True", "Paused", "spec.paused is true: intake is closed")
     return Answer("False", "NotPaused", "tasks may start")
+
+
+def _task_aware(situation: Situation, now: datetime) -> Answer:
+    """Whether it is known which worker holds which task: what is spared, drained and gated by that."""
+    observed = situation.observed
+    spec, queue = observed.worker.spec, observed.queue
+    if isinstance(spec, InvalidSpec):
+        return Answer("Unknown", "InvalidSpec", "the spec cannot be read")
+    if spec.queue.plain:
+        return Answer("False", "PlainQueue", _plain(spec.queue))
+    if isinstance(queue, Unreachable):
+        return Answer("Unknown", "QueueUnknown", "the queue cannot be read")
+    if not reporting(observed, now):
+        return Answer(
+            "False",
+            NO_HEARTBEAT,
+            "no worker has reported to Redis, although some were ready for"
+            f" {format_duration(FIRST_HEARTBEAT)}: does the image run opsagent-worker? They are scaled by the"
+            " queue's depth; who is busy is not known, so that none is spared",
+        )
+    return Answer("True", "LeasesVisible", "it is known which worker holds which task")
+
+
+def _plain(queue: Queue) -> str:
+    """What works for the queue of another system, and what is missing."""
+    return (
+        f"{queue.key} is a {queue.kind} that another system keeps: scaling by its depth, releases and this"
+        " status work. Which worker is busy is not known: scaling down may stop one that works, which then has"
+        " worker.drainTimeout to finish; spec.paused closes no intake but takes the workers away; dead and"
+        " foreign tasks are not counted"
+        + (
+            ""
+            if queue.kind == "Stream" or queue.in_flight_key
+            else "; and without queue.inFlightKey running tasks count as none"
+        )
+    )
 
 
 QUESTIONS: dict[str, Callable[[Situation], Answer]] = {

@@ -14,6 +14,9 @@ __all__ = ["Polls", "next_visit"]
 DRAINING: Final = timedelta(seconds=1)
 """While workers finish what they hold before they go: Redis does not tell when one has."""
 
+PLAIN: Final = timedelta(seconds=5)
+"""For the queue of another system: whether its Redis tells of changes is not known."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Polls:
@@ -38,6 +41,8 @@ def _waits(
     working = isinstance(queue, QueueState) and queue.work + queue.soon > 0
     moving = situation.ready != situation.desired or situation.replacing
     yield polls.active if unknown or working or moving else polls.idle
+    if isinstance(queue, QueueState) and not queue.task_aware:
+        yield PLAIN
     if memory.draining_since:
         yield DRAINING
     if situation.replicas is not None and situation.replicas.until is not None:

@@ -1,5 +1,6 @@
 """Whether time alone can change what is decided about an object: most objects sleep most of the time."""
 
+from opsagent_operator.decide.heartbeats import awaiting_heartbeat
 from opsagent_operator.decide.situation import Situation
 from opsagent_operator.model.observed import Memory, QueueState
 from opsagent_operator.model.plan import Plan
@@ -27,6 +28,7 @@ def at_rest(situation: Situation, plan: Plan) -> bool:
         and steady
         and settled
         and not situation.replacing
+        and not awaiting_heartbeat(observed)
         and not _writes(plan)
         and not any(map(_waits, (observed.memory, plan.memory)))
     )

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from opsagent_operator.observe.audience import Audience, Wake
 from opsagent_operator.observe.cluster import Key
+from opsagent_operator.observe.keyspace import adds_tasks
 from opsagent_queue import Announcement, Message, Subscribed, Subscription
 
 __all__ = ["Listener"]
@@ -107,6 +108,8 @@ class Listener:
                         self._wake_listeners(channels)
 
     def _hear(self, channel: str, text: str) -> None:
+        if not adds_tasks(channel, text):
+            return
         announcement = Announcement.read(text)
         for audience in self._audiences.get(channel, {}).values():
             if announcement.concerns(audience.agents):

@@ -13,12 +13,15 @@ from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec, SecretKeySource
 from opsagent_operator.kube.errors import Forbidden
 from opsagent_operator.model.observed import InvalidSpec, QueueState, Unreachable, Worker
 from opsagent_operator.observe.cluster import Key
+from opsagent_operator.observe.keyspace import keyspace_channel
 from opsagent_operator.observe.orchestrator import read_orchestrator
+from opsagent_operator.observe.plain import plain_queue, read_plain
 from opsagent_operator.observe.redis_pools import Endpoint, Pool, RedisPools
 from opsagent_operator.observe.secrets import SecretCache
 from opsagent_queue import (
     ConfigurationError,
     EventType,
+    PlainQueue,
     QueueError,
     QueueRefusedError,
     TaskQueue,
@@ -62,6 +65,8 @@ class _Connection:
     key: Key
     pool: Pool
     queue: TaskQueue
+    plain: PlainQueue | None
+    """The queue, if another system keeps it; then nothing is done to the one above."""
 
 
 class _Place(NamedTuple):
@@ -102,6 +107,8 @@ class Queues:
         asked_at = loop.time()
 
         async def read(connection: _Connection) -> QueueState:
+            if connection.plain is not None:
+                return await read_plain(connection.plain, connection.pool, start_time=start_time)
             return await read_orchestrator(
                 connection.queue,
                 connection.key,
@@ -161,11 +168,11 @@ class Queues:
         connection: _Connection,
         operation: Callable[[_Connection], Awaitable[T]],
     ) -> T | Unreachable:
-        pool, queue = connection.pool, connection.queue
+        pool = connection.pool
         try:
             result = await pool.attempt(operation(connection))
         except (QueueError, TimeoutError) as error:
-            failure = await _explain(error, queue, pool, _describe(spec.queue.redis.url_from))
+            failure = await _explain(error, connection, _describe(spec.queue.redis.url_from))
             if failure.reason in _POOL_WIDE:
                 pool.failed(failure)
             return failure
@@ -190,15 +197,19 @@ class Queues:
                 prefix=spec.queue.prefix,
                 agents=spec.queue.agents,
             )
+            plain = plain_queue(pool, spec.queue)
         except ConfigurationError as error:
             return Unreachable(
                 reason="InvalidURL",
                 message=f"{_describe(redis.url_from)} does not work: {error}",
             )
         key = Key(worker.namespace, worker.name)
-        channel = queue.keys.channels(EventType.TASK_CREATED)[0]
-        self._follow(key, _Place(pool, channel, queue.agents))
-        return _Connection(key, pool, queue)
+        if plain is None:
+            channel = queue.keys.channels(EventType.TASK_CREATED)[0]
+            self._follow(key, _Place(pool, channel, queue.agents))
+        else:
+            self._follow(key, _Place(pool, keyspace_channel(pool.redis, plain.key), ()))
+        return _Connection(key, pool, queue, plain)
 
     def _follow(self, key: Key, place: _Place) -> None:
         known = self._followed.get(key)
@@ -245,7 +256,7 @@ def _describe(source: SecretKeySource) -> str:
 
 
 async def _explain(
-    error: QueueError | TimeoutError, queue: TaskQueue, pool: Pool, url: str
+    error: QueueError | TimeoutError, connection: _Connection, url: str
 ) -> Unreachable:
     """The reason and the advice for what went wrong; `url` says where the URL comes from."""
     cause = error.__cause__ if isinstance(error, QueueError) else error
@@ -281,8 +292,13 @@ async def _explain(
                 message=f"{text}; check that Redis runs and that {url} names the right host,"
                 " port and scheme",
             )
+        case _ if code == "WRONGTYPE" and connection.plain is not None:
+            return Unreachable(
+                reason="WrongType",
+                message=f"in Redis, {text}; correct spec.queue.kind, key or inFlightKey",
+            )
         case _ if code == "WRONGTYPE":
-            return await _wrong_type(queue, pool)
+            return await _wrong_type(connection.queue, connection.pool)
     return Unreachable(reason="Refused", message=f"{text}; look at Redis' own log")
 
 

@@ -15,7 +15,16 @@ from opsagent_operator.decide import conditions as conditions_module
 from opsagent_operator.decide.reconcile import decide
 from opsagent_operator.model.observed import DeploymentState, Observed, PodState
 
-ALL = ["Ready", "Available", "Reconciling", "Stalled", "QueueReachable", "ScalingActive", "Paused"]
+ALL = [
+    "Ready",
+    "Available",
+    "Reconciling",
+    "Stalled",
+    "QueueReachable",
+    "ScalingActive",
+    "Paused",
+    "TaskAware",
+]
 
 
 def running(*, pending: int = 16) -> World:
@@ -83,6 +92,7 @@ def test_an_unknown_queue_makes_it_unready_but_not_stalled_and_its_numbers_disap
         "QueueReachable": "False",
         "ScalingActive": "False",
         "Paused": "False",
+        "TaskAware": "Unknown",
     }
     assert world.status["queue"] == {}
     assert world.replicas() == {V1: 4}
