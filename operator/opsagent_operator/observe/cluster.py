@@ -89,6 +89,8 @@ class ClusterCache:
 
     def __init__(self) -> None:
         self._kinds: Final = {resource: _Kind() for resource in WATCHED}
+        self._versions: dict[Key, int] = {}
+        self._changes = 0
 
     # Reading.
 
@@ -105,12 +107,9 @@ class ClusterCache:
         kind = self._kinds[resource]
         return tuple(kind.entries[key].body() for key in sorted(kind.owned.get(owner, ())))
 
-    def version(self, owner: Key) -> tuple[tuple[int, ...], ...]:
-        """Tells one state of an object and all its children from every other: by their versions."""
-        return tuple(
-            tuple(sorted(kind.entries[key].version for key in kind.owned.get(owner, ())))
-            for kind in self._kinds.values()
-        )
+    def version(self, owner: Key) -> int:
+        """Tells one state of an object and all its children from every other; 0 if nothing is known."""
+        return self._versions.get(owner, 0)
 
     def count(self, resource: Resource) -> int:
         return len(self._kinds[resource].entries)
@@ -135,6 +134,7 @@ class ClusterCache:
         if known is None or known.version > _version(body):
             return ()  # another object of the same name has come since
         kind.drop(key)
+        self._count_change(known.owner)
         return (known.owner,)
 
     def record_write(self, resource: Resource, body: Object) -> None:
@@ -150,8 +150,11 @@ class ClusterCache:
         """The API server has said that there is no such object, or that it is deleted now."""
         kind = self._kinds[resource]
         known = kind.entries.get(key)
+        if known is None:
+            return ()
         kind.drop(key)
-        return (known.owner,) if known is not None else ()
+        self._count_change(known.owner)
+        return (known.owner,)
 
     # Lists. A watch that starts anew with a list does not tell what was deleted in between.
 
@@ -176,7 +179,17 @@ class ClusterCache:
         known = kind.entries.get(key)
         text = msgspec.json.encode(_slim(resource, body))
         kind.put(key, _Entry(text, _version(body), owner, listing))
-        return {owner, known.owner} if known is not None else {owner}
+        owners = {owner, known.owner} if known is not None else {owner}
+        for changed in owners:
+            self._count_change(changed)
+        return owners
+
+    def _count_change(self, owner: Key) -> None:
+        self._changes += 1
+        if any(owner in kind.owned for kind in self._kinds.values()):
+            self._versions[owner] = self._changes
+        else:
+            self._versions.pop(owner, None)
 
 
 def _key(body: Object) -> Key:

@@ -1,6 +1,7 @@
 """Takes keys from the queue, a few at a time, and has them reconciled."""
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -25,6 +26,12 @@ EAGER: Final = 20
 EAGER_PAUSE: Final = 1.0
 """An object that wants to be visited again at once so many times in a row has to wait so many
 seconds each time from then on: whatever is wrong with it, the others must go on."""
+
+TICK: Final = 0.25
+"""Visits that nobody waits for begin at multiples of so many seconds: those of thousands of objects that
+share a Redis then share round trips to it."""
+PATIENT: Final = 5.0
+"""Seconds from which on a time until the next visit is one that nobody waits for."""
 
 _EXPECTED: Final = (KubeError, GateError, TimeoutError)
 """Errors that say all there is to say; of others the traceback is logged, too."""
@@ -102,3 +109,11 @@ class Controller:
             return seconds
         self._eager[key] = self._eager.get(key, 0) + 1
         return seconds if self._eager[key] <= EAGER else EAGER_PAUSE
+
+
+def _on_tick(delay: float) -> float:
+    """`delay`, in seconds, or a bit more, so that it ends on a tick."""
+    if delay < PATIENT:
+        return delay
+    now = asyncio.get_running_loop().time()
+    return math.ceil((now + delay) / TICK) * TICK - now

@@ -99,6 +99,48 @@ def test_what_nobody_reads_is_not_kept() -> None:
     assert "managedFields" not in body["metadata"]
 
 
+def test_an_object_and_its_children_have_a_version_that_moves_with_each_change() -> None:
+    cache = ClusterCache()
+    versions = [cache.version(OWNER)]
+
+    def changed() -> bool:
+        versions.append(cache.version(OWNER))
+        return versions[-1] not in versions[:-1]
+
+    worker = {"metadata": {"namespace": "shop", "name": "ops-agent", "resourceVersion": "1"}}
+    cache.observe(WORKERS, worker, listed=True)
+    assert changed()
+    cache.observe(DEPLOYMENTS, deployment(5), listed=True)
+    assert changed()
+    cache.observe(DEPLOYMENTS, deployment(5), listed=False)
+    cache.observe(DEPLOYMENTS, deployment(6, owner="other"), listed=False)
+    assert changed()
+    cache.record_write(DEPLOYMENTS, deployment(7))
+    assert changed()
+    cache.observe_deletion(DEPLOYMENTS, deployment(8))
+    assert changed()
+    cache.observe(DEPLOYMENTS, deployment(9), listed=False)
+    assert changed()
+    cache.record_absence(DEPLOYMENTS, CHILD)
+    assert changed()
+    cache.record_absence(DEPLOYMENTS, CHILD)
+    assert not changed()
+    cache.record_absence(WORKERS, OWNER)
+    assert cache.version(OWNER) == 0
+
+
+def test_what_is_kept_is_neither_kubectls_copy_nor_what_a_pod_runs() -> None:
+    cache = ClusterCache()
+    copy = "kubectl.kubernetes.io/last-applied-configuration"
+    pod = deployment(5, spec={"containers": []}, status={"phase": "Running"})
+    pod["metadata"]["annotations"] = {copy: "{}", "team": "ops"}
+    cache.observe(PODS, pod, listed=True)
+    (kept,) = cache.owned_by(PODS, OWNER)
+    assert kept["metadata"]["annotations"] == {"team": "ops"}
+    assert kept["status"] == {"phase": "Running"}
+    assert "spec" not in kept
+
+
 @pytest.mark.parametrize("namespace", [None, "shop"])
 def test_what_a_new_list_does_not_mention_is_suspect(namespace: str | None) -> None:
     cache = ClusterCache()
