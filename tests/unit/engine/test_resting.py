@@ -1,0 +1,182 @@
+"""An object at rest costs one look at its queue, and any change ends that."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from fixtures.world import make_queue
+from opsagent_operator.kube.client import WORKERS
+from opsagent_operator.model.observed import Observed, QueueState, Unreachable
+from opsagent_operator.model.plan import Plan
+from opsagent_operator.observe.cluster import ClusterCache, Key
+from opsagent_operator.runtime.reconciler import Reconciler
+
+Run = Callable[[Any], Any]
+KEY = Key("shop", "ops-agent")
+REST = timedelta(seconds=30)
+
+
+def worker(version: int) -> dict[str, Any]:
+    redis = {"urlFrom": {"secretKeyRef": {"name": "redis", "key": "REDIS_URL"}}}
+    return {
+        "metadata": {
+            **KEY._asdict(),
+            "uid": "7d2f",
+            "generation": 1,
+            "resourceVersion": str(version),
+        },
+        "spec": {
+            "version": "v1",
+            "image": {"repository": "example.com/worker"},
+            "queue": {"redis": redis},
+        },
+    }
+
+
+class Bench:
+    """A reconciler whose queue, decisions and deeds are the test's."""
+
+    def __init__(self) -> None:
+        self.cache = ClusterCache()
+        self.cache.observe(WORKERS, worker(1), listed=True)
+        self.queue: QueueState | Unreachable = make_queue()
+        self.plan = Plan(at_rest=True, requeue_after=REST)
+        self.behind = False
+        self.decided: list[Observed] = []
+        self.looks = 0
+        self.while_looking: Callable[[], object] = lambda: None
+        nothing: Callable[..., None] = lambda *_, **__: None  # noqa: E731
+        executor: Any = SimpleNamespace(
+            change=self._change, report=self._report, behind=lambda _: self.behind, forget=nothing
+        )
+        queues: Any = SimpleNamespace(observe=self._observe, forget=nothing)
+        metrics: Any = SimpleNamespace(
+            queue_was_read=nothing, decided=nothing, scaled_up=nothing, forget=nothing
+        )
+        self.reconciler = Reconciler(
+            cache=self.cache,
+            queues=queues,
+            executor=executor,
+            metrics=metrics,
+            decide=self._decide,
+        )
+
+    async def visit(self) -> bool:
+        """Whether anything was decided."""
+        before = len(self.decided)
+        pause = await self.reconciler.reconcile(KEY)
+        assert pause == (REST if self.cache.worker(KEY) else None)
+        return len(self.decided) > before
+
+    async def _observe(self, *_: Any, **__: Any) -> QueueState | Unreachable:
+        self.looks += 1
+        self.while_looking()
+        return self.queue
+
+    def _decide(self, observed: Observed, now: datetime) -> Plan:
+        assert now <= datetime.now(UTC)
+        self.decided.append(observed)
+        return replace(self.plan, memory=observed.memory)
+
+    async def _change(self, *_: Any) -> Any:
+        return SimpleNamespace(corrections=(), rejection=None, gate_failure=None)
+
+    async def _report(self, *_: Any) -> None:
+        return None
+
+
+def test_at_rest_only_the_queue_is_looked_at(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        assert await bench.visit()
+        for looks in range(2, 5):
+            assert not await bench.visit()
+            assert bench.looks == looks
+
+    run(work())
+
+
+def test_what_is_not_at_rest_is_decided_each_time(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        bench.plan = replace(bench.plan, at_rest=False)
+        assert await bench.visit()
+        assert await bench.visit()
+
+    run(work())
+
+
+def test_a_change_in_the_queue_ends_the_rest_and_so_does_its_absence(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        for queue in (
+            make_queue(pending=1),
+            Unreachable(reason="TimedOut", message="no answer"),
+            make_queue(run_id="another"),
+        ):
+            bench.queue = queue
+            assert await bench.visit()
+            assert bench.decided[-1].queue == queue
+            assert not await bench.visit()
+
+    run(work())
+
+
+def test_a_change_in_the_cluster_ends_the_rest(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        bench.cache.observe(WORKERS, worker(2), listed=False)
+        assert await bench.visit()
+        assert not await bench.visit()
+
+    run(work())
+
+
+def test_a_change_in_the_cluster_while_the_queue_is_looked_at_ends_the_rest(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        bench.while_looking = lambda: bench.cache.observe(WORKERS, worker(2), listed=False)
+        assert await bench.visit()
+
+    run(work())
+
+
+def test_an_announced_task_is_always_looked_after(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        bench.reconciler.announce(KEY, 1.0)
+        assert await bench.visit()
+        assert not await bench.visit()
+
+    run(work())
+
+
+def test_there_is_no_rest_while_a_correction_has_to_wait(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        bench.behind = True
+        assert await bench.visit()
+        assert await bench.visit()
+        bench.behind = False
+        assert await bench.visit()
+        assert not await bench.visit()
+
+    run(work())
+
+
+def test_an_object_that_is_gone_rests_no_more(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        bench.cache.record_absence(WORKERS, KEY)
+        assert not await bench.visit()
+        bench.cache.observe(WORKERS, worker(3), listed=False)
+        assert await bench.visit()
+
+    run(work())
