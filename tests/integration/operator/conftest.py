@@ -42,21 +42,7 @@ def idle_world(
         tmp_path / "operator.log",
         {"KUBECONFIG": str(definition.kubeconfig), "OPSAGENT_WATCH_NAMESPACES": namespace},
     )
-    definition.client.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": SECRET, "namespace": namespace},
-            "stringData": {"REDIS_URL": redis_url},
-        }
-    )
-    yield World(
-        kubectl=definition.client,
-        namespace=namespace,
-        redis_url=redis_url,
-        audit_log=definition.audit_log,
-        operator=operator,
-    )
+    yield _world(definition, namespace, redis_url, operator)
     if operator.alive:
         assert operator.stop() == 0
 
@@ -67,6 +53,54 @@ def world(idle_world: World) -> World:
     idle_world.operator.start()
     idle_world.operator.wait_until_ready()
     return idle_world
+
+
+@pytest.fixture(scope="module")
+def _shared_operator(
+    definition: LocalProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    operator = OperatorProcess(
+        tmp_path_factory.mktemp("shared") / "operator.log",
+        {
+            "KUBECONFIG": str(definition.kubeconfig),
+            "OPSAGENT_ACTIVE_POLL": "1",
+            "OPSAGENT_IDLE_POLL": "1",
+        },
+    )
+    operator.start()
+    operator.wait_until_ready()
+    yield operator
+    assert operator.stop() == 0
+
+
+@pytest.fixture
+def shared_world(
+    definition: LocalProvider, namespace: str, redis_url: str, _shared_operator: OperatorProcess
+) -> Iterator[World]:
+    """A world whose operator serves all tests of the module, and looks at objects every second."""
+    world = _world(definition, namespace, redis_url, _shared_operator)
+    yield world
+    world.run("delete", "oaw", "--all")
+
+
+def _world(
+    cluster: LocalProvider, namespace: str, redis_url: str, operator: OperatorProcess
+) -> World:
+    cluster.client.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": SECRET, "namespace": namespace},
+            "stringData": {"REDIS_URL": redis_url},
+        }
+    )
+    return World(
+        kubectl=cluster.client,
+        namespace=namespace,
+        redis_url=redis_url,
+        audit_log=cluster.audit_log,
+        operator=operator,
+    )
 
 
 @pytest.fixture

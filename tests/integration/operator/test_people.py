@@ -18,12 +18,8 @@ CORRECTION_SECONDS = 10.0
 
 
 @pytest.fixture
-def world(idle_world: World) -> World:
-    """A world whose operator looks often, so that whatever it would do comes soon."""
-    idle_world.operator.configure(OPSAGENT_ACTIVE_POLL="1", OPSAGENT_IDLE_POLL="1")
-    idle_world.operator.start()
-    idle_world.operator.wait_until_ready()
-    return idle_world
+def world(shared_world: World) -> World:
+    return shared_world
 
 
 def settle(world: World, *, tasks: int, **spec: Any) -> None:

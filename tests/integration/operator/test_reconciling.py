@@ -101,6 +101,22 @@ def test_without_redis_the_replicas_stay_and_the_condition_says_why(
     assert world.replicas() == {"v1.0.0": 3}
 
 
+def test_a_redis_that_is_back_is_noticed_without_waiting_for_the_next_look(
+    idle_world: World, redis_server: RedisServer
+) -> None:
+    world = idle_world
+    world.operator.configure(OPSAGENT_ACTIVE_POLL="3600", OPSAGENT_IDLE_POLL="3600")
+    world.operator.start()
+    world.operator.wait_until_ready()
+    world.create()
+    world.until_condition("Ready", "True")
+    redis_server.kill()
+    world.run("label", "oaw", WORKER, "look=now")
+    world.until_condition("QueueReachable", "False", "ConnectionFailed")
+    redis_server.start()
+    world.until_condition("QueueReachable", "True")
+
+
 def test_a_missing_secret_is_named_and_the_queue_is_read_once_it_is_there(world: World) -> None:
     (secret,) = world.kubectl.read("-n", world.namespace, "get", "secret")["items"]
     world.run("delete", "secret", "redis")
