@@ -150,7 +150,8 @@ class TaskQueue:
                         error_class=type(error).__name__,
                     )
                 )
-        await self.finish(malformed, version=version, result_ttl_ms=DEFAULT_RESULT_TTL_MS)
+        if malformed:
+            await self.finish(malformed, version=version, result_ttl_ms=DEFAULT_RESULT_TTL_MS)
         return claims
 
     async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> Renewed:

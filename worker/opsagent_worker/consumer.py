@@ -1,7 +1,6 @@
 """The one claimer: asks for as many tasks as there is room for, and starts them."""
 
 import asyncio
-import contextlib
 import time
 import uuid
 from collections import Counter, deque
@@ -344,6 +343,8 @@ class Consumer:
 
     async def _sleep(self, seconds: float) -> None:
         """Until woken, at most `seconds`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
+        timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()

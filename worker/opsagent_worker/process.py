@@ -1,6 +1,7 @@
 """The process around the worker: settings, logs, signals, exit codes."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ def run() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for a person; logs are not configured yet
         return MISCONFIGURED
+    # What is there by now stays: the garbage collector need not look at it again and again, for tens of milliseconds.
+    gc.freeze()
     redactor = settings.redactor()
     lines = logs.configure(level=settings.log_level, redactor=redactor)
     error_reports = configure_error_reports(settings, redactor)

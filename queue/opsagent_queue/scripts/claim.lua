@@ -59,17 +59,25 @@ end
 local paused = redis.call('HGET', GATE, 'paused') == '1' and 1 or 0
 if paused + draining > 0 then return {paused, next_due_ms(), 0, {}, draining} end
 
+-- Nothing waits, as each time when a worker looks that has nothing to do: so there is nothing to know, either.
+if redis.call('EXISTS', TASKS, DELAYED) == 0 then
+  if redis.call('EXISTS', TYPES, FOREIGN, HELD) > 0 then clear_index() end
+  return {0, '', 0, {}, 0}
+end
+
 -- Nothing new is begun while Redis is out of memory. It judges a script by its first write: this one,
 -- which changes nothing, needs some.
 redis.call('SETNX', FENCE, 0)
 
-begin_index(agents)
-sort_in(promote_due(100), agents)
+local handed_out, checked = begin_index(agents)
+local next_due = next_due_ms()
+if next_due == '0' then
+  sort_in(promote_due(100), agents)
+  next_due = next_due_ms()
+end
 sort_in(hints, agents)
 
-local handed_out, checked = unpack(redis.call('HMGET', INDEX, 'handed_out', 'checked'))
-handed_out = tonumber(handed_out) or 0
-local checks, again = math.abs(NOW_MS - (tonumber(checked) or 0)) >= CHECK_MS, false
+local checks, again = math.abs(NOW_MS - checked) >= CHECK_MS, false
 if checks then
   redis.call('HSET', INDEX, 'checked', ms(NOW_MS))
   again = look_after_index(agents)
@@ -178,14 +186,17 @@ local aged = math.floor((handed_out + wanted) / AGED) - math.floor(handed_out / 
 local spare, offered = SPARE, true
 while #taken < wanted - aged and spare > 0 and offered do
   local before = #taken
-  local ids, kinds = next_ones(wanted - aged - before)
-  offered = #ids > 0
-  if offered then
+  local asked = wanted - aged - before
+  local ids, kinds = next_ones(asked)
+  if #ids > 0 then
     take(ids, kinds)
     -- What was taken out of the index shifts the ranks of what was not read yet.
     for _, stream in ipairs(streams) do stream.read, stream.at, stream.piece, stream.ended = 0, 1, {}, false end
   end
-  spare = spare - #ids + #taken - before
+  local refused = #ids - #taken + before
+  spare = spare - refused
+  -- Whoever was not taken left room for another one of its type.
+  offered = #ids == asked or refused > 0
 end
 while #taken < wanted and spare > 0 and offered do
   local id, kind = oldest()
@@ -200,13 +211,13 @@ local more = 0
 if #taken < wanted then
   if offered then
     more = 1
-  else
+  elseif looked or #taken == 0 then
     if not checks then again = look_after_index(agents) end
     -- What is taken still stands in TASKS, but in no part of the index any more.
     more = (again or unknown_ones() > #taken) and 1 or 0
   end
 end
-if #taken == 0 then return {0, next_due_ms(), more, {}, 0} end
+if #taken == 0 then return {0, next_due, more, {}, 0} end
 
 local fence = take_fences(#taken) - #taken
 redis.call('HSET', INDEX, 'handed_out', ms(handed_out + #taken))
@@ -231,14 +242,17 @@ with_all(ids, 'RPUSH', batch)
 redis.call('PEXPIRE', batch, math.max(lease_ms, 60000))
 with_all(ids, 'ZREM', TASKS)
 if looked then move_up(#ids) end
-with_all(ids, 'ZREM', DELAYED)
-with_all(ids, 'ZREM', ORPHANED)
-with_all(ids, 'ZREM', DEAD)
-with_all(ids, 'HDEL', DEAD_RECORDS)
+if redis.call('EXISTS', DELAYED, ORPHANED, DEAD, DEAD_RECORDS) > 0 then
+  with_all(ids, 'ZREM', DELAYED)
+  with_all(ids, 'ZREM', ORPHANED)
+  with_all(ids, 'ZREM', DEAD)
+  with_all(ids, 'HDEL', DEAD_RECORDS)
+  next_due = next_due_ms()
+end
 
 local any_past = redis.call('EXISTS', unpack(histories)) > 0
 local rows = {}
 for index, task in ipairs(taken) do
   rows[index] = row(task.id, task.record.started, task.record.doc, task.fence, any_past)
 end
-return {0, next_due_ms(), more, rows, 0}
+return {0, next_due, more, rows, 0}

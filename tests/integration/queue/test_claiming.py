@@ -350,6 +350,18 @@ async def test_no_more_of_a_type_is_handed_out_than_there_is_room_for(bench: Ben
     assert rest == [task.task_id for task in deploys[2:]]
 
 
+async def test_one_that_is_not_handed_out_leaves_its_room_to_the_next_of_its_type(
+    bench: Bench,
+) -> None:
+    cancelled, waiting = bench.task(type="deploy"), bench.task(type="deploy")
+    await bench.enqueue(cancelled, waiting)
+    await bench.client.hset(bench.queue.keys.record(cancelled.task_id), "status", "cancelled")
+
+    (claim,) = (await bench.claim(5, room={"deploy": 1})).claims
+
+    assert claim.task.task_id == waiting.task_id
+
+
 async def test_room_is_for_what_a_task_is_now_not_for_what_it_was(bench: Bench) -> None:
     tasks = [bench.task(type="monitor") for _ in range(4)]
     await bench.enqueue(*tasks)

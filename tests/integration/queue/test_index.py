@@ -456,6 +456,20 @@ async def test_what_the_reaper_brings_back_is_indexed_at_once(bench: Bench) -> N
     assert set(await bench.client.zrange(ready, 0, -1)) == {due.task.task_id, parked.task_id}
 
 
+async def test_nothing_is_known_about_an_empty_queue(bench: Bench) -> None:
+    await bench.produce(*(bench.task(assigned_to="dev") for _ in range(300)), bench.task())
+    await indexed(bench)
+    keys = bench.queue.keys
+    known = [keys.own(name) for name in ("types", "foreign", "ready:monitor")]
+    assert await bench.client.exists(*known) == 3
+    await bench.client.delete(keys.tasks)
+
+    result = await bench.claim(5)
+
+    assert (result.claims, result.more, result.next_due_ms) == ((), False, None)
+    assert await bench.client.exists(*known) == 0
+
+
 async def test_foreign_tasks_that_left_are_not_counted(bench: Bench) -> None:
     await bench.produce(*(bench.task(assigned_to="dev") for _ in range(300)))
     await bench.produce(*(bench.task(priority="P3") for _ in range(100)))

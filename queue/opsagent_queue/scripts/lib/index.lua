@@ -80,12 +80,21 @@ local function index_is_for(agents)
   return redis.call('HGET', INDEX, 'agents') == agents_name(agents)
 end
 
-local function begin_index(agents)
-  if index_is_for(agents) then return end
-  redis.call('HSET', INDEX, 'agents', agents_name(agents), 'tasks', 0, 'foreign', 0)
+local function clear_index()
   for _, kind in ipairs(ready_types()) do redis.call('UNLINK', READY_PREFIX .. kind) end
   redis.call('UNLINK', TYPES, FOREIGN, HELD)
   KNOWN_TYPES = nil
+end
+
+-- Returns how many tasks were handed out, and when the index was compared with TASKS last.
+local function begin_index(agents)
+  local made_for, handed_out, checked =
+    unpack(redis.call('HMGET', INDEX, 'agents', 'handed_out', 'checked'))
+  handed_out, checked = tonumber(handed_out) or 0, tonumber(checked) or 0
+  if made_for == agents_name(agents) then return handed_out, checked end
+  redis.call('HSET', INDEX, 'agents', agents_name(agents), 'tasks', 0, 'foreign', 0)
+  clear_index()
+  return handed_out, checked
 end
 
 local PENDING_TASK = '^{"task_id": "[^"\\]*", "type": "([^"\\]*)", "priority": "[^"\\]*", "source": "[^"\\]*", '
