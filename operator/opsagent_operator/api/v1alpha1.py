@@ -234,7 +234,7 @@ class ScaleDown(ApiModel):
 
     max_step: Step = parse_step("50%")
     """Workers to take away at most in one step: a number, or a percentage of those there are. Between two steps passes
-    the stabilization time, or 15 seconds if that is shorter."""
+    the stabilization time, but at least 1 and at most 15 seconds."""
 
 
 class WhenUnknown(ApiModel):

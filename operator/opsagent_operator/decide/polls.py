@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from opsagent_operator.api.v1alpha1 import OpsAgentWorkerSpec
+from opsagent_operator.decide.heartbeats import FIRST_HEARTBEAT
 from opsagent_operator.decide.problem import overdue_at
+from opsagent_operator.decide.protection import REST
 from opsagent_operator.decide.situation import Situation
 from opsagent_operator.model.observed import InvalidSpec, Memory, QueueState, Unreachable
 
@@ -45,15 +48,25 @@ def _waits(
         yield PLAIN
     if memory.draining_since:
         yield DRAINING
-    if situation.replicas is not None and situation.replicas.until is not None:
-        yield situation.replicas.until - now
-    if isinstance(queue, QueueState) and queue.next_due is not None:
+    if memory.silent_since is not None and now < memory.silent_since + FIRST_HEARTBEAT:
+        yield memory.silent_since + FIRST_HEARTBEAT - now
+    if memory.idle_since:
+        yield min(memory.idle_since.values()) + REST - now
+    spec, target, replicas = observed.worker.spec, situation.target, situation.replicas
+    if isinstance(spec, InvalidSpec) or replicas is None:
+        return
+    if replicas.until is not None:
+        yield replicas.until - now
+    if isinstance(queue, QueueState) and queue.next_due is not None and _by_depth(spec):
         # A worker that starts then is ready when the task is due. Of the tasks after those that
         # are due that soon already, nothing is known but that there may be some.
         lead = queue.next_due - memory.start_time
         yield lead if lead > timedelta() else memory.start_time
-    spec, target = observed.worker.spec, situation.target
-    if target is not None and not isinstance(spec, InvalidSpec):
+    if target is not None:
         overdue = overdue_at(target, observed.pods, deadline=spec.release.progress_deadline)
         if overdue is not None and overdue > now:
             yield overdue - now
+
+
+def _by_depth(spec: OpsAgentWorkerSpec) -> bool:
+    return spec.replicas is None and not spec.paused

@@ -82,6 +82,12 @@ STILL = {"scaleDown": {"stabilization": "8s", "cooldownToZero": "11s"}}
             5,
         ),
         (
+            "no delayed task where a person's number holds",
+            {"replicas": 4},
+            {"pending": 16, "delayed": 1, "next_due": timedelta(seconds=12)},
+            ACTIVE,
+        ),
+        (
             "a delayed task that is due after the poll changes nothing",
             {},
             {"pending": 16, "delayed": 1, "next_due": timedelta(seconds=60)},
@@ -112,6 +118,16 @@ def test_it_comes_back_for_the_next_step_down_and_for_the_end_of_the_cooldown() 
         (8.0, 1),
         (22.0, 0),
     ]
+
+
+def test_it_comes_back_when_a_worker_has_been_idle_for_long_enough_to_lose_its_protection() -> None:
+    world = running(disruption={"protectBusy": True})
+    observed = world.observe()
+    guarded = tuple(replace(pod, protected=True) for pod in observed.pods)
+    since = world.now - timedelta(seconds=26)
+    memory = replace(world.memory, idle_since={guarded[0].name: since})
+    plan = decide(replace(observed, pods=guarded, memory=memory), world.now)
+    assert plan.requeue_after == timedelta(seconds=4)
 
 
 def test_it_comes_back_for_the_fallback() -> None:
@@ -218,22 +234,22 @@ def numbers(plan: Plan) -> Mapping[str, int]:
     }
 
 
-@given(found=observations(), part=st.floats(0, 1, exclude_max=True))
+@given(found=observations(), percent=st.integers(0, 99))
 @settings(max_examples=200)
 def test_the_same_observation_decides_the_same_until_the_next_visit(
-    found: tuple[World, Observed], part: float
+    found: tuple[World, Observed], percent: int
 ) -> None:
     world, observed = found
     plan = decide(observed, world.now)
-    later = decide(observed, world.now + plan.requeue_after * part)
+    later = decide(observed, world.now + plan.requeue_after * percent / 100)
     assert numbers(later) == numbers(plan)
     assert timedelta() <= plan.requeue_after <= timedelta(seconds=IDLE)
 
 
-@given(found=observations(), part=st.floats(0, 1, exclude_max=True))
+@given(found=observations(), percent=st.integers(0, 99))
 @settings(max_examples=200)
 def test_a_visit_that_nobody_asked_for_changes_nothing(
-    found: tuple[World, Observed], part: float
+    found: tuple[World, Observed], percent: int
 ) -> None:
     """As above, from what the last visit has left behind."""
     world, _ = found
@@ -242,7 +258,7 @@ def test_a_visit_that_nobody_asked_for_changes_nothing(
         world.kubelet()
     plan = world.visit()
     before = dict(world.replicas())
-    world.now += plan.requeue_after * part
+    world.now += plan.requeue_after * percent / 100
     world.visit()
     assert world.replicas() == before
 
