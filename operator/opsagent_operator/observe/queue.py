@@ -67,6 +67,8 @@ class _Connection:
     queue: TaskQueue
     plain: PlainQueue | None
     """The queue, if another system keeps it; then nothing is done to the one above."""
+    spec: OpsAgentWorkerSpec
+    """From which it was made."""
 
 
 class _Place(NamedTuple):
@@ -88,6 +90,8 @@ class Queues:
         self._pools = pools
         self._secrets = secrets
         self._followed: dict[Key, _Place] = {}
+        self._connections: dict[Key, _Connection] = {}
+        """As last used."""
 
     async def observe(
         self,
@@ -129,6 +133,7 @@ class Queues:
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
+        self._connections.pop(key, None)
         place = self._followed.pop(key, None)
         if place is not None:
             place.pool.listener.leave(key)
@@ -189,8 +194,12 @@ class Queues:
             ca_pem = await self._secret_value(worker.namespace, redis.ca_from)
         if isinstance(ca_pem, Unreachable):
             return ca_pem
+        key = Key(worker.namespace, worker.name)
         try:
             pool = self._pools.get(Endpoint(url, ca_pem, redis.allow_insecure_tls))
+            known = self._connections.get(key)
+            if known is not None and known.spec is spec and known.pool is pool:
+                return known
             queue = TaskQueue(
                 pool.redis,
                 worker=f"{worker.namespace}/{worker.name}",
@@ -203,13 +212,13 @@ class Queues:
                 reason="InvalidURL",
                 message=f"{_describe(redis.url_from)} does not work: {error}",
             )
-        key = Key(worker.namespace, worker.name)
         if plain is None:
             channel = queue.keys.channels(EventType.TASK_CREATED)[0]
             self._follow(key, _Place(pool, channel, queue.agents))
         else:
             self._follow(key, _Place(pool, keyspace_channel(pool.redis, plain.key), ()))
-        return _Connection(key, pool, queue, plain)
+        connection = self._connections[key] = _Connection(key, pool, queue, plain, spec)
+        return connection
 
     def _follow(self, key: Key, place: _Place) -> None:
         known = self._followed.get(key)
