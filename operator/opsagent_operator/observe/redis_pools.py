@@ -30,13 +30,14 @@ COMMAND_TIMEOUT: Final = 5.0
 UNUSED_AFTER: Final = 10.0
 """Seconds after which a pool is closed that no object uses any more."""
 FAILURE_HOLDS: Final = 2.0
-FAILURE_HOLDS_AT_MOST: Final = 15.0
-"""Seconds for which a failure to reach a Redis counts for everybody who shares it: the first of
-these, doubled by each further failure up to the second.
+"""Seconds for which a failure to reach a Redis counts for everybody who shares it.
 
 A dead Redis costs one attempt at a time, however many objects use it: they must not keep the
 reconcilers from those whose Redis is well. When it comes back, the listener notices at once.
 """
+SILENCE_HOLDS_AT_MOST: Final = 15.0
+"""Seconds up to which that is doubled each time an attempt was in vain because nothing answered: it
+has kept a reconciler waiting."""
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ class Pool:
         self.used_at = 0.0
         self._failure: tuple[float, Unreachable] | None = None
         """Until when it holds, and what it was."""
-        self._failures = 0
+        self._silences = 0
         self._trying = False
 
     def known_failure(self) -> Unreachable | None:
@@ -96,9 +97,9 @@ class Pool:
         now = asyncio.get_running_loop().time()
         if self._failure is not None and now < self._failure[0]:
             return  # the same attempt failed for several
-        holds = min(FAILURE_HOLDS * 2.0 ** min(self._failures, 8), FAILURE_HOLDS_AT_MOST)
-        self._failures += 1
-        self._failure = (now + holds, failure)
+        self._silences = self._silences + 1 if failure.reason == "TimedOut" else 0
+        holds = FAILURE_HOLDS * 2.0 ** min(max(0, self._silences - 1), 8)
+        self._failure = (now + min(holds, SILENCE_HOLDS_AT_MOST), failure)
 
     def answered(self) -> None:
         if self._failure is not None:
@@ -112,7 +113,7 @@ class Pool:
 
     def _forget_failure(self) -> None:
         self._failure = None
-        self._failures = 0
+        self._silences = 0
 
 
 class RedisPools:
