@@ -18,9 +18,12 @@ SLEEPY: Mapping[str, Any] = {"scaleDown": {"stabilization": "10s", "cooldownToZe
 
 
 def settled(**spec: Any) -> World:
-    """An object whose first release is long through."""
+    """An object whose first release is long through, and whose workers all report."""
     world = World(spec=make_spec(**{"scaling": SLEEPY, **spec}))
     world.settle(visits=20, pause=10)
+    pods = world.observe().pods
+    world.queue = make_queue(workers={pod.name: WorkerState(slots=4, version="v") for pod in pods})
+    world.visit()
     return world
 
 
