@@ -14,7 +14,7 @@ from redis import Redis
 from benchmarks.failure import BenchmarkError
 from benchmarks.samples import quantile
 from benchmarks.server import Server, running
-from benchmarks.tasks import WORKER, fill
+from benchmarks.tasks import KEYS, WORKER, fill
 from opsagent_queue import Claim, ClaimResult, Finished, Task, TaskQueue, connect
 
 BATCH = 32
@@ -23,6 +23,8 @@ BATCH = 32
 _LEASE_MS = 30_000
 _TTL_MS = 3_600_000
 _AGENT = "ops"
+_MIXED = (1_000, 10_000, 100_000)
+_SNAPSHOTS = 30
 _T = TypeVar("_T")
 
 
@@ -76,7 +78,11 @@ def measure(*, waiting: int = 20_000, foreign: int = 10_000, calls: int = 300) -
         plain = asyncio.run(_drain(server, statistics, waiting=waiting))
     with running() as server, server.client() as statistics:
         behind = asyncio.run(_behind_others(server, statistics, foreign=foreign, calls=calls))
-    return [*plain, *behind]
+    looks = list[Move]()
+    for mixed in _MIXED:
+        with running() as server, server.client() as statistics:
+            looks += asyncio.run(_look(server, statistics, waiting=mixed))
+    return [*plain, *behind, *looks]
 
 
 async def _drain(server: Server, statistics: Redis, *, waiting: int) -> list[Move]:
@@ -123,6 +129,36 @@ async def _behind_others(
         first.told(f"claim 1 behind {foreign:,} foreign, first look"),
         announced.told(f"claim 1 behind {foreign:,} foreign, announced"),
         unannounced.told(f"claim 1 behind {foreign:,} foreign, unannounced"),
+    ]
+
+
+async def _look(server: Server, statistics: Redis, *, waiting: int) -> list[Move]:
+    """What the operator reads, before and after the index knows what waits, and making it known.
+
+    Half of what waits is another agent's, in three types and all priorities; a twentieth is delayed.
+    """
+    for priority in ("P0", "P1", "P2", "P3"):
+        fill(statistics, waiting // 8, type_="faq", priority=priority, assigned_to="faq")
+        for type_ in ("monitor", "deploy"):
+            fill(statistics, waiting // 16, type_=type_, priority=priority, assigned_to=_AGENT)
+    later = 1000 * (time.time() + 3600)
+    delayed = {f"delayed-{number}": later + number for number in range(waiting // 20)}
+    statistics.zadd(KEYS.own("delayed"), delayed)
+    unknown, step, known = (_Stopwatch(statistics) for _ in range(3))
+    async with connect(server.url) as redis:
+        queue = TaskQueue(redis, worker=WORKER, agents=[_AGENT])
+        for _ in range(_SNAPSHOTS):
+            await unknown.time(queue.snapshot)
+        while await step.time(queue.index):
+            pass
+        for _ in range(_SNAPSHOTS):
+            snapshot = await known.time(queue.snapshot)
+    if (snapshot.pending, snapshot.foreign) != (waiting // 16 * 8, waiting // 8 * 4):
+        raise BenchmarkError("a snapshot of tasks that are all known was not exact")
+    return [
+        unknown.told(f"snapshot of {waiting:,} mixed, none known"),
+        step.told(f"index step of {waiting:,} mixed"),
+        known.told(f"snapshot of {waiting:,} mixed, all known"),
     ]
 
 
