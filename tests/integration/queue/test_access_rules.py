@@ -17,6 +17,7 @@ from opsagent_queue import (
     Created,
     Event,
     Heartbeat,
+    PlainQueue,
     Progress,
     QueueError,
     Subscribed,
@@ -331,6 +332,41 @@ async def dealing_with_the_dead(it: Bench, all_: Bench) -> None:
     assert await it.queue.drop(ids[1:]) == 1
 
 
+async def reading_a_list_of_another_system(it: Bench, all_: Bench) -> None:
+    celery = PlainQueue(it.client, "List", "celery", in_flight_key="unacked")
+    await all_.client.rpush("celery", "a", "b")
+    for fill in (
+        "RPUSH unacked x",
+        "SADD unacked x",
+        "ZADD unacked 1 x",
+        "HSET unacked x 1",
+        "XADD unacked * x 1",
+    ):
+        await all_.client.delete("unacked")
+        await all_.client.execute_command(*fill.split())  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+        depth = await celery.read()
+        assert (depth.waiting, depth.in_flight) == (2, 1)
+    assert None not in {depth.run_id, depth.role}
+
+
+async def reading_a_sorted_set_of_another_system(it: Bench, all_: Bench) -> None:
+    await all_.client.zadd("celery", {"now": 1, "later": 1e15})
+    depth = await PlainQueue(it.client, "SortedSet", "celery").read()
+    assert (depth.waiting, depth.delayed) == (1, 1)
+
+
+async def reading_a_stream_of_another_system(it: Bench, all_: Bench) -> None:
+    await all_.client.xadd("celery", {"a": "1"})
+    depth = await PlainQueue(it.client, "Stream", "celery", group="workers").read()
+    assert depth.waiting == 1
+
+
+async def hearing_of_a_key(it: Bench, _: Bench) -> None:
+    async with it.client.pubsub() as pubsub:
+        await pubsub.subscribe("__keyspace@0__:celery")
+        assert await pubsub.get_message(timeout=5) is not None
+
+
 WORKER_OPERATIONS: Final = (
     looking_after_an_idle_connection,
     claiming,
@@ -373,6 +409,13 @@ OPERATOR_OPERATIONS: Final = (
     naming_a_key_of_the_wrong_type,
     reading_results,
 )
+PLAIN_OPERATIONS: Final = (
+    looking_after_an_idle_connection,
+    reading_a_list_of_another_system,
+    reading_a_sorted_set_of_another_system,
+    reading_a_stream_of_another_system,
+    hearing_of_a_key,
+)
 PEOPLES_OPERATIONS: Final = (
     looking_after_an_idle_connection,
     observing,
@@ -389,6 +432,7 @@ PEOPLES_OPERATIONS: Final = (
 OPERATIONS: Final[Mapping[str, tuple[Operation, ...]]] = {
     "opsagent-worker": WORKER_OPERATIONS,
     "opsagent-operator": OPERATOR_OPERATIONS,
+    "opsagent-plain": PLAIN_OPERATIONS,
     "opsagent-admin": PEOPLES_OPERATIONS,
 }
 

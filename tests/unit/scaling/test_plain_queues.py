@@ -19,13 +19,8 @@ def plain(**fields: Any) -> QueueState:
     return make_queue(task_aware=False, in_flight=None, **fields)
 
 
-def celery_world(queue: QueueState, **fields: Any) -> World:
-    spec = {"queue": CELERY, "scaling": SCALING, **fields}
-    return World(spec=make_spec(**spec), queue=queue)
-
-
-def settled(queue: QueueState, **fields: Any) -> World:
-    world = celery_world(queue, **fields)
+def settled(depth: QueueState, **fields: Any) -> World:
+    world = World(spec=make_spec(**{"queue": CELERY, "scaling": SCALING, **fields}), queue=depth)
     world.settle()
     return world
 

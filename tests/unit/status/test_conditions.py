@@ -263,7 +263,8 @@ def test_every_reason_stands_in_the_reference() -> None:
     code = "\n".join(source.read_text() for source in sources)
     patterns = [
         r'reason="(\w+)"',
-        r'Answer\(\s*"(?:True|False)",\s*"(\w+)"',
+        r'Answer\(\s*"(?:True|False|Unknown)",\s*"(\w+)"',
+        r'NO_HEARTBEAT: Final = "(\w+)"',
         r'_normal\(\s*"(\w+)"',
         r'\.(?:to|hold|up)\([^()"]*"(\w+)"',
         r'reason(?:, \w+)? = \w+, "(\w+)"',

@@ -123,7 +123,7 @@ def test_a_hold_that_does_not_change_is_not_written_again() -> None:
     world.queue = make_queue(pending=2)
     world.visit()
     writes = world.status_writes
-    for _ in range(8):
+    for _ in range(5):
         world.tick(6)
         world.visit()
     assert world.status["decision"]["action"] == "Hold"
