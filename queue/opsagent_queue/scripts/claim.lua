@@ -211,7 +211,7 @@ local more = 0
 if #taken < wanted then
   if offered then
     more = 1
-  elseif looked or #taken == 0 then
+  else
     if not checks then again = look_after_index(agents) end
     -- What is taken still stands in TASKS, but in no part of the index any more.
     more = (again or unknown_ones() > #taken) and 1 or 0
