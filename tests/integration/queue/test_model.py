@@ -253,7 +253,7 @@ class QueueMachine(RuleBasedStateMachine):
             model.place = "dead"
         else:
             model.place = "ended"
-        model.settled = {(lease.fence, "finish")}
+        model.settled.add((lease.fence, "finish"))
 
     @rule(lease=leases, due=st.booleans())
     def retry(self, lease: Lease, due: bool) -> None:
@@ -267,7 +267,7 @@ class QueueMachine(RuleBasedStateMachine):
         model.due = due
         if model.place != "ended":
             model.attempt += 1
-        model.settled = {(lease.fence, "retry")}
+        model.settled.add((lease.fence, "retry"))
 
     @rule(lease=leases)
     def release(self, lease: Lease) -> None:
@@ -279,7 +279,7 @@ class QueueMachine(RuleBasedStateMachine):
             return
         assert released == 1
         model.put_back("waiting")
-        model.settled = {(lease.fence, "release")}
+        model.settled.add((lease.fence, "release"))
 
     @rule()
     def reap(self) -> None:
@@ -293,7 +293,6 @@ class QueueMachine(RuleBasedStateMachine):
                 model.place = "waiting"
             elif model.place == "leased" and model.expired:
                 model.crashes += 1
-                model.settled = set()
                 if model.crashes >= 3 and not model.wiped and not model.cancelled:
                     model.put_back("dead")
                     dead += 1
