@@ -130,6 +130,25 @@ def test_it_comes_back_when_a_worker_has_been_idle_for_long_enough_to_lose_its_p
     assert plan.requeue_after == timedelta(seconds=4)
 
 
+def test_a_delayed_task_finds_a_worker_that_is_ready_when_it_is_due() -> None:
+    """From zero, by the operator's own visits alone; a pod takes five seconds to start."""
+    world = running()
+    world.queue = make_queue(run_id="a")
+    world.settle(visits=20, pause=30)
+    assert list(world.replicas().values()) == [0]
+    due = world.now + timedelta(seconds=100)
+    while list(world.replicas().values()) == [0]:
+        left = due - world.now
+        assert left > timedelta(), "the task is due, and nobody is there"
+        soon = int(left <= world.memory.start_time)
+        world.queue = make_queue(run_id="a", delayed=1, next_due=left, soon=soon)
+        plan = world.visit()
+        asked_at = world.now
+        world.now += plan.requeue_after
+    assert due - asked_at == timedelta(seconds=5)
+    assert list(world.replicas().values()) == [1]
+
+
 def test_it_comes_back_for_the_fallback() -> None:
     world = running(scaling={"whenUnknown": {"after": "13s", "replicas": 9}})
     world.queue = UNREACHABLE
