@@ -84,7 +84,7 @@ async def test_a_score_beyond_all_times_is_never_due(client: Redis, score: float
 
 
 async def add(client: Redis, count: int) -> list[str]:
-    return [await client.xadd("q", {"n": str(number)}) for number in range(count)]
+    return [str(await client.xadd("q", {"n": str(number)})) for number in range(count)]
 
 
 async def test_entries_wait_until_given_and_are_in_flight_until_acknowledged(
