@@ -30,6 +30,7 @@ from opsagent_operator.runtime.controller import Controller
 from opsagent_operator.runtime.logs import configure_logs
 from opsagent_operator.runtime.metrics import Metrics
 from opsagent_operator.runtime.reconciler import Reconciler
+from opsagent_operator.runtime.resting import Resting
 from opsagent_operator.runtime.scaling_metrics import Subscriber
 from opsagent_operator.runtime.settings import Settings, SettingsError, load_settings
 from opsagent_operator.runtime.streams import Streams
@@ -67,11 +68,19 @@ class Operator:
             backoff=Backoff(base=BACKOFF_BASE, limit=BACKOFF_LIMIT, rng=rng),
             metrics=self.metrics.queue,
         )
+        self.resting = Resting(
+            cache=self.cache,
+            queues=self.queues,
+            wake=self.queue.add,
+            looked=self.metrics.scaling.queue_was_read,
+            rng=rng,
+        )
         self.reconciler = Reconciler(
             cache=self.cache,
             queues=self.queues,
             executor=Executor(kube=self.kube, cache=self.cache, queues=self.queues),
             metrics=self.metrics.scaling,
+            resting=self.resting,
             decide=partial(decide, polls=_polls(settings)),
         )
         self.controller = Controller(
@@ -119,10 +128,12 @@ class Operator:
                 working = group.create_task(self.controller.run(), name="controller")
                 watching = group.create_task(self.watches.run(), name="watches")
                 keeping = group.create_task(self._keep_house(), name="housekeeping")
+                looking = group.create_task(self.resting.run(), name="looking after who rests")
                 await self.stopping.wait()
                 log.info("operator stops")
                 watching.cancel()
                 keeping.cancel()
+                looking.cancel()
                 self.queue.shut_down()
                 await asyncio.wait({working}, timeout=self.settings.shutdown_timeout)
                 if working.cancel():

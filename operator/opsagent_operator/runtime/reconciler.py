@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from opsagent_operator.model.plan import Plan
 from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import ClusterCache, Key
 from opsagent_operator.observe.queue import Queues
+from opsagent_operator.runtime.resting import Rest, Resting
 from opsagent_operator.runtime.scaling_metrics import ScalingMetrics
 from opsagent_queue import EventType
 
@@ -35,20 +36,6 @@ class GateError(Exception):
     """What the operator has to say to the workers of a queue could not be written there."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """What the last decision was made from, when no other can follow until something of it changes."""
-
-    worker: Worker
-    """Without its status."""
-    versions: Collection[str]
-    """Whose run times were asked for."""
-    version: tuple[tuple[int, ...], ...]
-    """Of the object and its children in the cache."""
-    queue: QueueState | Unreachable
-    pause: timedelta
-
-
 class Reconciler:
     """Observes, decides and acts; keeps what the decisions want to remember."""
 
@@ -59,6 +46,7 @@ class Reconciler:
         queues: Queues,
         executor: Executor,
         metrics: ScalingMetrics,
+        resting: Resting,
         decide: Decide = decide,
     ) -> None:
         self._cache = cache
@@ -68,7 +56,7 @@ class Reconciler:
         self._decide = decide
         self._memories: dict[Key, Memory] = {}
         self._announced: dict[Key, float] = {}
-        self._resting: dict[Key, _Rest] = {}
+        self._resting = resting
 
     def announce(self, key: Key, at: float) -> None:
         """A task was announced for the object at this time of the event loop: it has to be visited."""
@@ -89,8 +77,9 @@ class Reconciler:
             raise
 
     async def _visit(self, key: Key, announced: float | None) -> timedelta | None:
-        if announced is None and (pause := await self._rest_on(key)) is not None:
-            return pause
+        if announced is None and await self._resting.undisturbed(key):
+            return None
+        self._resting.rouse(key)
 
         # 1. Get it. Kubernetes itself deletes the children of an object that is going.
         body = self._cache.worker(key)
@@ -111,7 +100,7 @@ class Reconciler:
         latest = self._cache.worker(key)
         if latest is None or latest["metadata"]["uid"] != worker.uid:
             return timedelta()
-        woken_by = None if announced is None else EventType.TASK_CREATED.value
+        woken_by = None if announced is None else _announcement(worker)
         observed = self._observe(key, latest, queue, memory=memory, woken_by=woken_by)
         version = self._cache.version(key)
 
@@ -135,28 +124,13 @@ class Reconciler:
         if changes.gate_failure is not None:
             raise GateError(f"gate or drain marks could not be set: {changes.gate_failure.message}")
 
-        # 5. Come back.
+        # 5. Come back, unless only a change can make a difference.
         if plan.at_rest and not self._executor.behind(key):
             worker = replace(observed.worker, status={})  # which is long, and nobody needs it
-            self._resting[key] = _Rest(worker, versions, version, queue, plan.requeue_after)
+            rest = Rest(worker, memory.start_time, versions, version, queue, plan.requeue_after)
+            self._resting.lay(key, rest)
+            return None
         return plan.requeue_after
-
-    async def _rest_on(self, key: Key) -> timedelta | None:
-        """When to come back if nothing but the time has changed for an object at rest; else None.
-
-        Most visits are of this kind, so they neither decode nor decide anything.
-        """
-        rest = self._resting.pop(key, None)
-        if rest is None or rest.version != self._cache.version(key):
-            return None
-        queue = await self._queues.observe(
-            rest.worker, start_time=self._memories[key].start_time, versions=rest.versions
-        )
-        if queue != rest.queue or rest.version != self._cache.version(key):
-            return None
-        self._metrics.queue_was_read(key)
-        self._resting[key] = rest
-        return rest.pause
 
     def _timed_versions(self, key: Key, worker: Worker) -> Collection[str]:
         """Versions whose run times the decision asks for: of the current release and those before."""
@@ -204,3 +178,11 @@ class Reconciler:
             memory=memory,
             woken_by=woken_by,
         )
+
+
+def _announcement(worker: Worker) -> str:
+    """What tells of tasks for the object."""
+    queue = None if isinstance(worker.spec, InvalidSpec) else worker.spec.queue
+    if queue is None or queue.key is None:
+        return EventType.TASK_CREATED.value
+    return f"a change of {queue.key}"

@@ -1,17 +1,26 @@
 """An object at rest costs one look at its queue, and any change ends that."""
 
+import asyncio
+import random
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from fixtures.world import make_queue
+import pytest
+
+from fixtures.world import UNREACHABLE, make_queue
 from opsagent_operator.kube.client import WORKERS
+from opsagent_operator.kube.errors import Unavailable
 from opsagent_operator.model.observed import Observed, QueueState, Unreachable
 from opsagent_operator.model.plan import Plan
+from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import ClusterCache, Key
 from opsagent_operator.runtime.reconciler import Reconciler
+from opsagent_operator.runtime.resting import Rest, Resting
 
 Run = Callable[[Any], Any]
 KEY = Key("shop", "ops-agent")
@@ -55,11 +64,20 @@ class Bench:
         metrics: Any = SimpleNamespace(
             queue_was_read=nothing, decided=nothing, scaled_up=nothing, forget=nothing
         )
+        self.woken: list[Key] = []
+        self.resting = Resting(
+            cache=self.cache,
+            queues=queues,
+            wake=self.woken.append,
+            looked=nothing,
+            rng=random.Random(1),  # noqa: S311 - spreads looks, hides nothing
+        )
         self.reconciler = Reconciler(
             cache=self.cache,
             queues=queues,
             executor=executor,
             metrics=metrics,
+            resting=self.resting,
             decide=self._decide,
         )
 
@@ -67,8 +85,14 @@ class Bench:
         """Whether anything was decided."""
         before = len(self.decided)
         pause = await self.reconciler.reconcile(KEY)
-        assert pause == (REST if self.cache.worker(KEY) else None)
+        assert pause == (None if KEY in self.resting or not self.cache.worker(KEY) else REST)
         return len(self.decided) > before
+
+    async def wait(self, seconds: float) -> None:
+        """Time in which whoever rests is looked after."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.resting.run()
 
     async def _observe(self, *_: Any, **__: Any) -> QueueState | Unreachable:
         self.looks += 1
@@ -166,6 +190,78 @@ def test_there_is_no_rest_while_a_correction_has_to_wait(run: Run) -> None:
         bench.behind = False
         assert await bench.visit()
         assert not await bench.visit()
+
+    run(work())
+
+
+def test_an_object_at_rest_is_looked_at_about_as_often_as_it_was_asked_for(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        await bench.wait(10 * REST.total_seconds())
+        assert 9 <= bench.looks - 1 <= 11
+        assert bench.woken == []
+
+    run(work())
+
+
+@pytest.mark.parametrize("queue", [make_queue(pending=1), UNREACHABLE])
+def test_a_task_that_was_not_heard_of_is_found_by_a_look(
+    run: Run, queue: QueueState | Unreachable
+) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        bench.queue = queue
+        await bench.wait(1.2 * REST.total_seconds())
+        assert bench.woken == [KEY]
+        assert KEY not in bench.resting
+        assert await bench.visit()
+
+    run(work())
+
+
+def test_a_look_that_fails_leads_to_a_visit(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+
+        def fail() -> None:
+            raise Unavailable("no Secrets today")
+
+        bench.while_looking = fail
+        await bench.wait(1.2 * REST.total_seconds())
+        assert bench.woken == [KEY]
+
+    run(work())
+
+
+def test_who_was_visited_meanwhile_is_not_woken_by_an_old_look(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        bench.plan = replace(bench.plan, at_rest=False)
+        bench.cache.observe(WORKERS, worker(2), listed=False)
+        assert await bench.visit()
+        await bench.wait(2 * REST.total_seconds())
+        assert bench.woken == []
+
+    run(work())
+
+
+def test_thousands_are_looked_at_together_and_spread_over_time(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        rest = Rest(convert.worker(worker(1)), timedelta(), (), 0, make_queue(), REST)
+        at = Counter[float]()
+        bench.while_looking = lambda: at.update([asyncio.get_running_loop().time()])
+        for number in range(1000):
+            bench.resting.lay(Key("shop", f"{number}"), rest)
+        await bench.wait(1.2 * REST.total_seconds())
+        assert at.total() >= 1000
+        assert 5 <= len(at) <= 8  # seconds between 27 and 33
+        assert max(at.values()) < 400
 
     run(work())
 
