@@ -109,7 +109,8 @@ def test_it_comes_back_for_the_next_step_down_and_for_the_end_of_the_cooldown() 
         before = world.replicas()
         plan = world.visit()
         if world.replicas() != before:
-            moves.append((world.now, *world.replicas().values()))
+            (count,) = world.replicas().values()
+            moves.append((world.now, count))
         world.kubelet()
         world.now += plan.requeue_after
     begun = moves[0][0]
