@@ -144,3 +144,7 @@ def test_the_depth_of_a_list_scales_a_deployment_and_the_status_says_what_is_mis
         client.delete("unacked")
         world.until_replicas({"v1.0.0": 0})
         assert client.dbsize() == 0, "the operator wrote into the Redis of somebody else"
+
+        # This Redis tells nothing of its keys: they are looked at, also when all is at rest.
+        client.rpush("celery", "x", "y")
+        world.until_replicas({"v1.0.0": 2})
