@@ -276,15 +276,15 @@ async def test_a_replica_is_not_believed(
 async def test_what_was_read_too_long_ago_is_not_believed(
     observer: Observer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opsagent_operator.observe.queue.STALE_AFTER", 0.1)
     assert isinstance(await observer.observe(), QueueState)
-    redis_server.freeze()
-    asyncio.get_running_loop().call_later(0.3, redis_server.thaw)
-    reason, message = await observer.reason()
+    with monkeypatch.context() as patched:
+        patched.setattr("opsagent_operator.observe.queue.STALE_AFTER", 0.2)
+        redis_server.freeze()
+        asyncio.get_running_loop().call_later(0.4, redis_server.thaw)
+        reason, message = await observer.reason()
     assert reason == "Stale"
     assert "CPU" in message
-    while not isinstance(await observer.observe(), QueueState):
-        pass
+    assert isinstance(await observer.observe(), QueueState)
 
 
 async def test_pools_whose_objects_are_gone_are_closed(observer: Observer) -> None:
