@@ -67,10 +67,13 @@ def _shared_operator(
             "OPSAGENT_IDLE_POLL": "1",
         },
     )
-    operator.start()
-    operator.wait_until_ready()
-    yield operator
-    assert operator.stop() == 0
+    try:
+        operator.start()
+        operator.wait_until_ready()
+        yield operator
+    finally:
+        code = operator.stop() if operator.alive else None
+    assert code == 0
 
 
 @pytest.fixture

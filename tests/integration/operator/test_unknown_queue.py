@@ -14,7 +14,7 @@ import redis
 from fixtures.redis import RedisServer, free_port
 from fixtures.sentinel import FailoverSetup
 from integration.operator.observer import Observer
-from integration.operator.world import SECRET, World, eventually
+from integration.operator.world import SECRET, WORKER, World, eventually
 from opsagent_operator.model.observed import QueueState
 
 pytestmark = pytest.mark.integration
@@ -220,6 +220,42 @@ def test_a_fallback_never_takes_a_worker_away(patient: Patient) -> None:
     settle(world, after="0s", replicas=TASKS - 1)
     with world.numbers() as numbers:
         patient.server.kill()
+        world.until_condition("QueueReachable", "False", "ConnectionFailed")
+        until_visited(world, times=3)
+    assert numbers == [TASKS]
+
+
+def test_a_deployment_deleted_while_the_queue_is_unknown_comes_back_as_it_was(
+    patient: Patient,
+) -> None:
+    world = patient.world
+    settle(world)
+    patient.server.kill()
+    world.until_condition("QueueReachable", "False", "ConnectionFailed")
+    world.run("delete", "deploy", "--all")
+    world.until_replicas({"v1.0.0": TASKS})
+
+
+def test_people_decide_even_while_the_queue_is_unknown(patient: Patient) -> None:
+    world = patient.world
+    settle(world)
+    patient.server.kill()
+    world.until_condition("QueueReachable", "False", "ConnectionFailed")
+    for number in (TASKS + 1, TASKS - 1):
+        world.run("scale", f"oaw/{WORKER}", f"--replicas={number}")
+        world.until_replicas({"v1.0.0": number})
+    world.patch(replicas=None)
+    world.until_condition("ScalingActive", "False", "QueueUnknown")
+    assert world.replicas() == {"v1.0.0": TASKS - 1}
+
+
+def test_an_operator_that_starts_while_redis_is_away_takes_nothing_away(patient: Patient) -> None:
+    world = patient.world
+    settle(world)
+    patient.server.kill()
+    with world.numbers() as numbers:
+        world.operator.kill()
+        world.operator.start()
         world.until_condition("QueueReachable", "False", "ConnectionFailed")
         until_visited(world, times=3)
     assert numbers == [TASKS]

@@ -23,6 +23,8 @@ from opsagent_operator.kube.login import USER_AGENT
 from opsagent_queue import Task, TaskQueue, connect
 
 PROGRAM = Path(sys.executable).with_name("opsagent-operator")
+START_SECONDS = 120.0
+"""Many times what a start takes where nothing else runs: a hundred modules are imported."""
 SECRET = "redis"
 WORKER = "ops-agent"
 
@@ -66,7 +68,7 @@ class OperatorProcess:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [PROGRAM], env={**os.environ, **self._environment}, stdout=log, stderr=log
             )
-        started = eventually(lambda: self._line("operator started", offset))
+        started = eventually(lambda: self._line("operator started", offset), seconds=START_SECONDS)
         self._url = f"http://127.0.0.1:{started['http_port']}"
 
     def wait_until_ready(self) -> None:
