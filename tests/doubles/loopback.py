@@ -80,8 +80,7 @@ class LoopbackServer:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.requests: list[Request] = []
-        self._respond = respond
-        self._server = _Server(("127.0.0.1", 0), self._handler_class())
+        self._server = _Server(("127.0.0.1", 0), self._handler_class(respond))
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         scheme = "http" if tls is None else "https"
@@ -104,8 +103,10 @@ class LoopbackServer:
         self._server.server_close()
         self._thread.join()
 
-    def _handler_class(self) -> type[BaseHTTPRequestHandler]:
-        server = self
+    def _handler_class(
+        self, respond: Callable[[Request], Response | None]
+    ) -> type[BaseHTTPRequestHandler]:
+        requests = self.requests
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -119,8 +120,8 @@ class LoopbackServer:
                     headers={name.lower(): value for name, value in self.headers.items()},
                     body=self.rfile.read(int(self.headers.get("Content-Length", 0))),
                 )
-                server.requests.append(request)
-                response = server._respond(request)
+                requests.append(request)
+                response = respond(request)
                 if response is None:
                     self.close_connection = True
                     return

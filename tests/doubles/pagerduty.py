@@ -11,8 +11,7 @@ Rules, from PagerDuty's own descriptions:
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from doubles.loopback import LoopbackServer, Request, Response
 
@@ -35,8 +34,9 @@ _LONGEST_SUMMARY: Final = 1024
 _LARGEST_BODY: Final = 512 * 1024
 
 
-class PagerDutyDouble:
+class PagerDutyDouble(LoopbackServer):
     def __init__(self, *, routing_key: str) -> None:
+        super().__init__(self._respond)
         self.events: list[dict[str, Any]] = []
         self.alerts: dict[str, str] = {}
         """Open alerts by dedup_key: triggered or acknowledged."""
@@ -45,20 +45,6 @@ class PagerDutyDouble:
         self.next_responses: list[Response] = []
         """Given instead of the usual answers, first one first."""
         self._routing_key = routing_key
-        self._server = LoopbackServer(self._respond)
-        self.url = self._server.url
-
-    def __enter__(self) -> Self:
-        self._server.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.__exit__(kind, error, traceback)
 
     def _respond(self, request: Request) -> Response:
         if self.next_responses:

@@ -12,8 +12,7 @@ Rules:
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from doubles.loopback import LoopbackServer, Request, Response
 
@@ -36,31 +35,15 @@ _COLOUR: Final = re.compile(r"good|warning|danger|#[0-9a-fA-F]{6}")
 _UNESCAPED: Final = re.compile(r"[<>]|&(?!amp;|lt;|gt;)")
 
 
-class SlackDouble:
+class SlackDouble(LoopbackServer):
     def __init__(self) -> None:
+        super().__init__(self._respond)
+        self.webhook_url = self.url + _PATH
         self.messages: list[dict[str, Any]] = []
         self.violations: list[str] = []
         """What Slack's rules say against messages that were sent."""
         self.next_responses: list[Response] = []
         """Given instead of the usual answers, first one first."""
-        self._server = LoopbackServer(self._respond)
-        self.webhook_url = self._server.url + _PATH
-
-    def __enter__(self) -> Self:
-        self._server.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.__exit__(kind, error, traceback)
-
-    @property
-    def requests(self) -> Sequence[Request]:
-        return self._server.requests
 
     def _respond(self, request: Request) -> Response:
         if self.next_responses:

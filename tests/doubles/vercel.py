@@ -13,8 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
@@ -85,8 +84,9 @@ class _World:
         return self.projects.get(id_or_name.removeprefix("prj_"))
 
 
-class VercelDouble:
+class VercelDouble(LoopbackServer):
     def __init__(self, *, token: str, team_id: str, projects: Sequence[str] = ("web",)) -> None:
+        super().__init__(self._respond)
         self.violations: list[str] = []
         self.created: list[Mapping[str, Any]] = []
         """Body of each request that created a deployment."""
@@ -112,12 +112,6 @@ class VercelDouble:
         self._ids = itertools.count(1)
         self._now = time.time_ns() // 1_000_000
         self._lock = threading.Lock()
-        self._server = LoopbackServer(self._respond)
-        self.url = self._server.url
-
-    @property
-    def requests(self) -> Sequence[Request]:
-        return self._server.requests
 
     def count(self, method: str, path: str) -> int:
         """Requests so far whose path begins with `path`."""
@@ -170,18 +164,6 @@ class VercelDouble:
 
     def state(self, deployment_id: str) -> ReadyState:
         return self._world.deployments[deployment_id].state
-
-    def __enter__(self) -> Self:
-        self._server.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.__exit__(kind, error, traceback)
 
     def _respond(self, request: Request) -> Response | None:
         if (gate := self.gate_of(request)) is not None:
