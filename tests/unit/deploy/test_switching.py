@@ -149,7 +149,7 @@ async def test_the_request_before_is_not_taken_for_the_new_one(
 async def test_a_switch_that_takes_too_long_says_that_it_may_yet_happen(
     vercel: VercelDouble, worker: Worker
 ) -> None:
-    vercel.switch_statuses = SWITCH_GOES_ON
+    vercel.switch_statuses = ["in-progress"]
     worker.patience = 0.05
     old, _ = production(vercel, 2)
 
