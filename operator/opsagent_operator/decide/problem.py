@@ -112,10 +112,13 @@ def overdue_at(
 
 
 def cannot_start(revision: Revision, pods: Iterable[PodState]) -> str | None:
-    """How many workers of `revision` cannot start, as text: more of them would not either."""
+    """How many workers of `revision` cannot start, as text; None unless it is half of them or more.
+
+    Then more of them would not start either. Of fewer, one may only have got a bad node.
+    """
     workers = [pod for pod in pods if pod.revision == revision.name and not _leaves(pod)]
     failing = sum(not pod.ready and _fails(pod) for pod in workers)
-    if failing == 0:
+    if failing == 0 or 2 * failing < len(workers):
         return None
     return (
         f"{failing} of {len(workers)} {'worker' if len(workers) == 1 else 'workers'} cannot start"
