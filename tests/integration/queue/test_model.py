@@ -88,7 +88,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.models: dict[str, Model] = {}
         self.paused = False
         self.marked: frozenset[str] = frozenset()
-        self.tokens: dict[str, tuple[str, list[Lease]]] = {}
+        self.tokens: dict[Lease, str] = {}
         self.data: dict[Lease, str] = {}
         self.exact = True
         self.fence = 0
@@ -189,8 +189,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.fence = lease.fence
             model.place, model.lease = "leased", lease
         self.notice_set_aside()
-        if got:
-            self.tokens[token] = owner, got
+        self.tokens |= dict.fromkeys(got, token)
         if again and got:
             repeated = self.run(self.bench.claim(count, owner=owner, token=token))
             assert [claim.lease for claim in repeated.claims] == got
@@ -337,16 +336,15 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(self.bench.client.zadd(self.keys.own("drain"), {pod: 1}, xx=True))
         self.marked -= pods
 
-    @rule(data=st.data())
-    def claim_again(self, data: st.DataObject) -> None:
+    @rule(lease=leases)
+    def claim_again(self, lease: Lease) -> None:
         """The reply to a claim was lost: it tells what it took and still holds, mark or no mark."""
-        if not self.tokens:
-            return
-        token, (owner, taken) = data.draw(st.sampled_from(list(self.tokens.items())))
-        result = self.run(self.bench.claim(6, owner=owner, token=token))
-        held = [one for one in taken if (m := self.holds(one)) and not m.wiped]
+        token = self.tokens[lease]
+        result = self.run(self.bench.claim(6, owner=lease.owner, token=token))
+        taken = [one for one, its_token in self.tokens.items() if its_token == token]
+        held = [one for one in taken if (model := self.holds(one)) and not model.wiped]
         assert [claim.lease.fence for claim in result.claims] == [one.fence for one in held]
-        assert result.draining is (owner in self.marked)
+        assert result.draining is (lease.owner in self.marked)
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
