@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Final
 
+import structlog
 from redis.asyncio import Redis
 
 from opsagent_operator.observe.audience import Audience, Wake
@@ -11,6 +13,11 @@ from opsagent_operator.observe.keyspace import adds_tasks
 from opsagent_queue import Announcement, Message, Subscribed, Subscription
 
 __all__ = ["Listener"]
+
+FAULT_PAUSE: Final = 1.0
+"""Seconds until the next event is taken after one that could not be."""
+
+log = structlog.get_logger(__name__)
 
 
 class Listener:
@@ -95,17 +102,24 @@ class Listener:
             await asyncio.wait([task], timeout=1.0)
 
     async def _listen(self) -> None:
-        async with self._subscription as events:
-            async for event in events:
-                match event:
-                    case Message(channel=channel, text=text):
-                        self._hear(channel, text)
-                    case Subscribed(channels=()):
-                        self.connections += 1
-                        self._on_connect()
-                        self.wake_all()
-                    case Subscribed(channels=channels):
-                        self._wake_listeners(channels)
+        async with self._subscription:
+            while True:
+                try:
+                    self._take(await anext(self._subscription))
+                except Exception:  # a fault of ours: without a listener there are still the polls
+                    log.exception("cannot take what a Redis has told")
+                    await asyncio.sleep(FAULT_PAUSE)
+
+    def _take(self, event: Subscribed | Message) -> None:
+        match event:
+            case Message(channel=channel, text=text):
+                self._hear(channel, text)
+            case Subscribed(channels=()):
+                self.connections += 1
+                self._on_connect()
+                self.wake_all()
+            case Subscribed(channels=channels):
+                self._wake_listeners(channels)
 
     def _hear(self, channel: str, text: str) -> None:
         if not adds_tasks(channel, text):

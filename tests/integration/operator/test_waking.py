@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from fixtures.redis import RedisServer
 from integration.operator.observer import Observer, Woken, worker
@@ -280,6 +281,21 @@ async def test_an_object_that_is_gone_is_woken_no_more(observer: Observer, clien
     observer.queues.forget(Key("shop", "stays"))
     await observer.pools.close_unused(seconds=0)
     assert len(observer.pools) == 0
+
+
+async def test_a_fault_of_ours_does_not_make_the_listener_deaf(
+    observer: Observer, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await observer.follow(worker())
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr("opsagent_operator.observe.listener.FAULT_PAUSE", 0.0)
+        patched.setattr("opsagent_operator.observe.listener.Announcement", None)
+        await queue_of(client).enqueue(task())
+        async with asyncio.timeout(20):
+            while not any(one["log_level"] == "error" for one in logs):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    await queue_of(client).enqueue(task())
+    await observer.until_woken(lambda woken: woken == [Woken("ops-agent", announced=True)])
 
 
 async def test_a_long_queue_without_workers_is_counted_exactly_in_the_end(
