@@ -75,9 +75,8 @@ def test_a_pause_outranks_a_fixed_number_which_holds_again_after_it(world: World
 
 
 def test_a_horizontal_pod_autoscaler_may_drive_the_number(world: World) -> None:
-    """Without metrics it still keeps to its bounds, which is enough to see whom we follow."""
+    """It begins once there is a number, and without metrics it still keeps to its bounds."""
     settle(world, tasks=1)
-    world.run("scale", f"oaw/{WORKER}", "--replicas=1")  # of 0, or nothing, it keeps its hands off
     target = {"apiVersion": "opsagent.dev/v1alpha1", "kind": "OpsAgentWorker", "name": WORKER}
 
     def autoscale(fewest: int, most: int) -> None:
@@ -97,7 +96,13 @@ def test_a_horizontal_pod_autoscaler_may_drive_the_number(world: World) -> None:
             and world.get("hpa")[0]["status"].get("currentReplicas") == number
         )
 
+    def reasons() -> set[str]:
+        status = world.get("hpa")[0].get("status", {})
+        return {condition["reason"] for condition in status.get("conditions", [])}
+
     autoscale(4, 6)
+    eventually(lambda: "FailedGetScale" in reasons(), seconds=AUTOSCALER_SECONDS)
+    world.run("scale", f"oaw/{WORKER}", "--replicas=1")
     eventually(lambda: follows(4), seconds=AUTOSCALER_SECONDS)
     autoscale(1, 2)
     eventually(lambda: follows(2), seconds=AUTOSCALER_SECONDS)
