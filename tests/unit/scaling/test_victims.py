@@ -123,8 +123,8 @@ def until(world: Fleet, holds: Callable[[], bool], *, steps: int = 200) -> None:
 def test_workers_are_marked_first_and_go_at_the_next_visit() -> None:
     world, working = busy(2, of=4)
     first = lowered(world, 2).visit()
-    assert first.drain == set(world.running()) - set(working)
-    assert first.drain == world.marks
+    assert first.drain == frozenset(world.running()) - frozenset(working)
+    assert world.marks == first.drain
     assert world.replicas_asked() == 4
     assert first.requeue_after == timedelta()
 
@@ -287,6 +287,23 @@ def test_while_the_queue_is_unknown_nobody_goes_and_the_drain_goes_on_after() ->
     world.unreachable = False
     until(world, lambda: world.replicas_asked() == 2)
     assert not world.stopped_busy
+
+
+def test_time_in_which_the_queue_was_unknown_is_no_time_to_finish() -> None:
+    world, _ = busy(4, of=4)
+    world.waiting = 50
+    world.change(scaling={"maxReplicas": 2}, worker=WORKER)
+    world.step()
+    world.unreachable = True
+    world.step(seconds=600)
+    world.marks.clear()  # they have run out, and their pods have gone on with other tasks
+    world.step()
+    world.unreachable = False
+    for _ in range(50):
+        world.step()
+    assert len(world.marks) == 2
+    assert not world.stopped_busy
+    until(world, lambda: len(world.stopped_busy) == 2)
 
 
 def test_a_pod_that_is_not_ready_and_holds_tasks_lets_no_other_go_in_its_place() -> None:
