@@ -41,6 +41,8 @@ class _Applied:
     corrected_at: float = float("-inf")
     behind: bool = False
     """Whether it differs, and a correction has to wait."""
+    held_at: int | None = None
+    """The version at which it was last found to differ in nothing else."""
 
 
 class Applier:
@@ -71,12 +73,17 @@ class Applier:
         last = memory.get((resource, key))
         digest = _digest(manifest)
         again = last if last is not None and last.digest == digest else None
+        version = self._cache.resource_version(resource, key)
+        if again is not None and version is not None and version == again.held_at:
+            return None
         live = self._cache.get(resource, key)
         drift = [] if live is None else list(differences(live, manifest))
         if again is not None:
             drift = [path for path in drift if path not in again.refused]
         if live is not None and not drift:
-            memory[resource, key] = replace(again, behind=False) if again else _Applied(digest)
+            memory[resource, key] = replace(
+                again or _Applied(digest), behind=False, held_at=version
+            )
             return None
 
         now = asyncio.get_running_loop().time()

@@ -102,6 +102,11 @@ class ClusterCache:
         entry = self._kinds[resource].entries.get(key)
         return entry.body() if entry is not None else None
 
+    def resource_version(self, resource: Resource, key: Key) -> int | None:
+        """Which state of an object `get` returns."""
+        entry = self._kinds[resource].entries.get(key)
+        return entry.version if entry is not None else None
+
     def owned_by(self, resource: Resource, owner: Key) -> tuple[Object, ...]:
         """The children of one kind, ordered by name."""
         kind = self._kinds[resource]

@@ -69,6 +69,9 @@ class Reconciler:
             Exception: the visit has to be repeated after a back-off.
         """
         announced = self._announced.pop(key, None)
+        if announced is None and await self._resting.undisturbed(key):
+            return None
+        self._resting.rouse(key)
         try:
             return await self._visit(key, announced)
         except Exception:
@@ -77,11 +80,8 @@ class Reconciler:
             raise
 
     async def _visit(self, key: Key, announced: float | None) -> timedelta | None:
-        if announced is None and await self._resting.undisturbed(key):
-            return None
-        self._resting.rouse(key)
-
         # 1. Get it. Kubernetes itself deletes the children of an object that is going.
+        version = self._cache.version(key)
         body = self._cache.worker(key)
         if body is None:
             self._memories.pop(key, None)
@@ -97,12 +97,13 @@ class Reconciler:
         memory = self._memories.get(key, Memory())
         versions = self._timed_versions(key, worker)
         queue = await self._queues.observe(worker, start_time=memory.start_time, versions=versions)
-        latest = self._cache.worker(key)
-        if latest is None or latest["metadata"]["uid"] != worker.uid:
-            return timedelta()
+        if version != self._cache.version(key):
+            latest = self._cache.worker(key)
+            if latest is None or latest["metadata"]["uid"] != worker.uid:
+                return timedelta()
+            version, worker = self._cache.version(key), convert.worker(latest)
         woken_by = None if announced is None else _announcement(worker)
-        observed = self._observe(key, latest, queue, memory=memory, woken_by=woken_by)
-        version = self._cache.version(key)
+        observed = self._observe(key, worker, queue, memory=memory, woken_by=woken_by)
 
         # 3. Decide.
         now = datetime.now(UTC)
@@ -126,8 +127,8 @@ class Reconciler:
 
         # 5. Come back, unless only a change can make a difference.
         if plan.at_rest and not self._executor.behind(key):
-            worker = replace(observed.worker, status={})  # which is long, and nobody needs it
-            rest = Rest(worker, memory.start_time, versions, version, queue, plan.requeue_after)
+            shown = replace(worker, status={})  # which is long, and nobody needs it
+            rest = Rest(shown, memory.start_time, versions, version, queue, plan.requeue_after)
             self._resting.lay(key, rest)
             return None
         return plan.requeue_after
@@ -153,7 +154,7 @@ class Reconciler:
     def _observe(
         self,
         key: Key,
-        body: Object,
+        worker: Worker,
         queue: QueueState | Unreachable,
         *,
         memory: Memory,
@@ -163,11 +164,11 @@ class Reconciler:
             """Those of this very object: what an earlier one of its name left is on its way out."""
             for child in self._cache.owned_by(resource, key):
                 owners = child["metadata"].get("ownerReferences") or ()
-                if any(owner["uid"] == body["metadata"]["uid"] for owner in owners):
+                if any(owner["uid"] == worker.uid for owner in owners):
                     yield child
 
         return Observed(
-            worker=convert.worker(body),
+            worker=worker,
             queue=queue,
             revisions=tuple(convert.revision(child) for child in children(CONTROLLER_REVISIONS)),
             deployments={

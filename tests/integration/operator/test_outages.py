@@ -19,7 +19,13 @@ from opsagent_operator.runtime.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-KINDS = ("opsagentworkers", "deployments", "controllerrevisions", "pods")
+KINDS = (
+    "opsagentworkers",
+    "deployments",
+    "controllerrevisions",
+    "poddisruptionbudgets",
+    "pods",
+)
 
 
 @pytest.fixture

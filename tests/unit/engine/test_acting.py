@@ -153,6 +153,46 @@ def test_whoever_fights_is_answered_at_most_every_ten_seconds(run: Run) -> None:
     run(work())
 
 
+def test_a_correction_that_waits_is_not_forgotten(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.apply(deployment(1))
+        bench.edit(replicas=5)
+        await bench.apply(deployment(1))
+        assert not bench.applier.behind(OWNER)
+        bench.edit(replicas=5)
+        await bench.apply(deployment(1))
+        assert bench.applier.behind(OWNER)
+        await asyncio.sleep(CORRECTION_INTERVAL)
+        await bench.apply(deployment(1))
+        await bench.apply(deployment(1))
+        assert not bench.applier.behind(OWNER)
+        assert bench.kube.objects["Deployment", "a"]["spec"]["replicas"] == 1
+
+    run(work())
+
+
+def test_a_child_that_holds_is_not_compared_again_until_it_changes(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.apply(deployment(1))
+        await bench.apply(deployment(1))
+        known, reads = bench.cache.get, []
+
+        def get(resource: Resource, key: Key) -> Any:
+            reads.append(key)
+            return known(resource, key)
+
+        bench.cache.get = get  # type: ignore[method-assign] # counts
+        await bench.apply(deployment(1))
+        assert reads == []
+        bench.edit(replicas=5)
+        assert await bench.apply(deployment(1)) is not None
+        assert reads == [Key("shop", "a")]
+
+    run(work())
+
+
 def test_a_change_of_mind_is_not_held_back_by_a_correction(run: Run) -> None:
     async def work() -> None:
         bench = Bench()
