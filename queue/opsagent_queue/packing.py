@@ -30,14 +30,14 @@ class _Packing(AbstractConnection):
         command: bytes | str | Iterable[bytes],
         check_health: bool = True,  # noqa: FBT001, FBT002 - as it is declared
     ) -> None:
+        if check_health:
+            await self.check_health()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
         writer = self._writer
         if writer is None or writer.is_closing() or isinstance(command, (bytes, str)):
             # It has to be connected first, or to be found lost.
-            await super().send_packed_command(command, check_health=check_health)
+            await super().send_packed_command(command, check_health=False)
             return
-        if check_health:
-            await self.check_health()
-        self._writer.writelines(command)
+        writer.writelines(command)
 
 
 def packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 async def test_sending_a_command_waits_for_nothing(client: Redis) -> None:
     await client.ping()
-    connection = await client.connection_pool.get_connection()
+    connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
     sending = connection.send_command("PING")
 
     with pytest.raises(StopIteration):
@@ -37,7 +37,7 @@ async def test_what_redis_does_not_even_take_is_given_up_like_an_answer_that_doe
     server = await asyncio.start_server(greet_and_hang, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     client = connect(f"redis://127.0.0.1:{port}/0", socket_timeout=0.2)
-    connection = await client.connection_pool.get_connection()
+    connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
 
     await connection.send_command("SET", "key", "x" * 50_000_000)
     with pytest.raises(RedisTimeoutError):

@@ -1,5 +1,7 @@
 """When workers that cannot start are a reason not to ask for more of them."""
 
+from typing import Any
+
 import pytest
 
 from fixtures.world import START
@@ -12,8 +14,12 @@ REVISION = Revision(
 
 
 def workers(*, well: int, failing: int, leaving: int = 0) -> list[PodState]:
-    broken = {"ready": False, "waiting_reason": "CrashLoopBackOff"}
-    kinds = [({"ready": True}, well), (broken, failing), ({**broken, "deleting": True}, leaving)]
+    broken: dict[str, Any] = {"ready": False, "waiting_reason": "CrashLoopBackOff"}
+    kinds: list[tuple[dict[str, Any], int]] = [
+        ({"ready": True}, well),
+        (broken, failing),
+        ({**broken, "deleting": True}, leaving),
+    ]
     fields = [kind for kind, number in kinds for _ in range(number)]
     return [
         PodState(name=f"pod-{index}", revision=REVISION.name, created_at=START, **kind)
