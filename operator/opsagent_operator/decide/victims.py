@@ -109,7 +109,8 @@ def scale_in(
             replicas=max(asked, wanted) if keep else wanted,
             costs={},
             told=replicas,
-            memory=memory,
+            # Marks run out meanwhile, and their pods take tasks again: they get their time anew.
+            memory=memory.updated(draining_since=dict.fromkeys(memory.draining_since, now)),
             missed=missed,
             events=events,
         )
