@@ -50,7 +50,7 @@ def _waits(
         yield DRAINING
     if memory.silent_since is not None and now < memory.silent_since + FIRST_HEARTBEAT:
         yield memory.silent_since + FIRST_HEARTBEAT - now
-    if memory.idle_since:
+    if memory.idle_since and not unknown:
         yield min(memory.idle_since.values()) + REST - now
     spec, target, replicas = observed.worker.spec, situation.target, situation.replicas
     if isinstance(spec, InvalidSpec) or replicas is None:

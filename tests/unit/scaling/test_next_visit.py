@@ -131,6 +131,16 @@ def test_it_comes_back_when_a_worker_has_been_idle_for_long_enough_to_lose_its_p
     assert plan.requeue_after == timedelta(seconds=4)
 
 
+def test_a_protection_that_cannot_end_while_the_queue_is_unknown_is_no_reason_to_hurry() -> None:
+    world = running(disruption={"protectBusy": True})
+    since = world.now - timedelta(minutes=1)
+    observed = replace(world.observe(), queue=UNREACHABLE)
+    memory = replace(world.memory, idle_since={observed.pods[0].name: since})
+    world.memory = decide(replace(observed, memory=memory), world.now).memory
+    plan = decide(replace(observed, memory=world.memory), world.now + timedelta(seconds=1))
+    assert plan.requeue_after >= timedelta(seconds=1)
+
+
 def test_a_delayed_task_finds_a_worker_that_is_ready_when_it_is_due() -> None:
     """From zero, by the operator's own visits alone; a pod takes five seconds to start."""
     world = running()
