@@ -69,8 +69,8 @@ def _without_numbers(status: Mapping[str, Any]) -> Mapping[str, Any]:
         if key not in {"busy", "draining"}
     }
     decision = status.get("decision", {})
-    if decision.get("action") == "Hold":
-        decision = {key: value for key, value in decision.items() if key != "message"}
+    if decision.get("action") in {"Hold", "Steady"}:  # a queue that wavers makes one of the other
+        decision = {}
     return {
         **status,
         "queue": sorted(status.get("queue", {})),

@@ -92,6 +92,7 @@ def test_the_decision_is_the_last_step_with_its_numbers_until_the_next_one() -> 
     held = world.status["decision"]
     assert (held["action"], held["reason"]) == ("Hold", "StabilizationWindow")
     world.queue = make_queue(pending=15)
+    world.tick(5)
     world.visit()
     assert world.status["decision"]["action"] == "Steady"
     assert world.replicas() == {V1: 4}
@@ -128,6 +129,18 @@ def test_a_hold_that_does_not_change_is_not_written_again() -> None:
         world.visit()
     assert world.status["decision"]["action"] == "Hold"
     assert world.status_writes == writes
+
+
+def test_a_queue_that_wavers_around_the_number_of_workers_is_no_stream_of_writes() -> None:
+    world = running()
+    world.tick(10)
+    writes = world.status_writes
+    for look in range(100):
+        world.queue = make_queue(pending=16 if look % 2 else 12)
+        world.visit()
+        world.tick(0.1)
+    assert world.replicas() == {V1: 4}
+    assert world.status_writes - writes <= 3
 
 
 def test_a_fallback_is_told_once() -> None:
