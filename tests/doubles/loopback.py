@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -39,7 +38,7 @@ class Response:
 
 
 class Gate:
-    """Holds requests until it is opened, and tells how many it holds."""
+    """Holds requests until it is opened, at the latest by the end of its `with` block; tells how many arrived."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -49,6 +48,12 @@ class Gate:
     @property
     def arrived(self) -> int:
         return self._arrived
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.open()
 
     def open(self) -> None:
         with self._changed:
@@ -93,12 +98,7 @@ class LoopbackServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -43,6 +43,14 @@ SWITCH_FAILS: Final[Sequence[JobStatus]] = ("pending", "failed")
 SWITCH_GOES_ON: Final[Sequence[JobStatus]] = ("pending", "in-progress")
 """Until the test calls `finish_switch`."""
 
+GIT_SOURCE: Final[Mapping[str, str]] = {
+    "type": "github",
+    "org": "example",
+    "repo": "web",
+    "ref": "main",
+}
+"""What there is to build."""
+
 BUILD_LOG: Final = ("Running build in Washington, D.C.", "npm run build", "error: no such module")
 
 _RUNNING: Final = frozenset({"QUEUED", "INITIALIZING", "BUILDING"})

@@ -16,9 +16,8 @@ from opsagent_worker.checks.target import read_target
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.open()
+    with Gate() as gate:
+        yield gate
 
 
 @pytest.fixture

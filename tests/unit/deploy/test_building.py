@@ -6,19 +6,17 @@ import time
 import pytest
 
 from doubles.loopback import Gate, Response
-from doubles.vercel import BUILD_FAILS, BUILD_GOES_ON, BUILD_LOG, VercelDouble
+from doubles.vercel import BUILD_FAILS, BUILD_GOES_ON, BUILD_LOG, GIT_SOURCE, VercelDouble
 from opsagent_worker.errors import PermanentError, RetryableError
 from opsagent_worker.handlers import deploy_build
 from opsagent_worker.handlers.deploy_build import TASK_KEY
 from unit.deploy.attempts import INTERVAL, TOKEN, Worker, deploy_task, interrupt, until
 
-SOURCE = {"type": "github", "org": "example", "repo": "web", "ref": "main"}
-
 
 async def test_a_deployment_is_followed_until_it_is_ready(
     vercel: VercelDouble, worker: Worker
 ) -> None:
-    task = deploy_task(environment="production", gitSource=SOURCE)
+    task = deploy_task(environment="production", gitSource=GIT_SOURCE)
 
     result = await worker.attempt(task)
 
@@ -39,7 +37,7 @@ async def test_a_deployment_is_followed_until_it_is_ready(
             "name": "web",
             "project": "web",
             "target": "production",
-            "gitSource": SOURCE,
+            "gitSource": GIT_SOURCE,
             "meta": {TASK_KEY: task.task_id},
         }
     ]
@@ -90,7 +88,7 @@ async def test_an_interrupted_attempt_leaves_its_deployment_to_the_next_one(
     vercel: VercelDouble, worker: Worker
 ) -> None:
     vercel.states = BUILD_GOES_ON
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
     async with worker.attempting(task):
         await until(lambda: "deployment dpl_1 is BUILDING" in worker.progress)
 
@@ -106,7 +104,7 @@ async def test_an_interrupted_attempt_leaves_its_deployment_to_the_next_one(
 async def test_a_deployment_is_found_behind_any_number_of_newer_ones(
     vercel: VercelDouble, worker: Worker
 ) -> None:
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
     own = vercel.add_deployment(meta={TASK_KEY: task.task_id})
     for _ in range(250):
         vercel.add_deployment()
@@ -122,7 +120,7 @@ async def test_a_creation_whose_reply_was_lost_is_looked_for_before_it_is_repeat
     vercel: VercelDouble, worker: Worker
 ) -> None:
     vercel.replies_to_lose = 1
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
 
     with pytest.raises(RetryableError) as caught:
         await worker.attempt(task)
@@ -139,12 +137,10 @@ async def test_of_two_attempts_that_create_at_the_same_time_one_deployment_stays
     gate = Gate()
     vercel.states = BUILD_GOES_ON
     vercel.gate_of = lambda request: gate if request.method == "POST" else None
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
     async with worker.attempting(task) as thought_dead, worker.attempting(task) as next_one:
-        try:
+        with gate:
             await until(lambda: gate.arrived == 2)
-        finally:
-            gate.open()
         await until(lambda: vercel.cancelled != [])
         vercel.finish_builds()
         results = [await thought_dead, await next_one]
@@ -157,7 +153,7 @@ async def test_a_failed_build_is_explained(vercel: VercelDouble, worker: Worker)
     vercel.states = BUILD_FAILS
 
     with pytest.raises(PermanentError) as caught:
-        await worker.attempt(deploy_task(gitSource=SOURCE))
+        await worker.attempt(deploy_task(gitSource=GIT_SOURCE))
 
     assert str(caught.value) == (
         'deployment dpl_1 ended as ERROR: Command "npm run build" exited with 1 '
@@ -174,7 +170,7 @@ async def test_a_task_sent_again_after_a_failed_build_builds_again(
     vercel: VercelDouble, worker: Worker
 ) -> None:
     vercel.states = BUILD_FAILS
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
     with pytest.raises(PermanentError):
         await worker.attempt(task)
     vercel.states = ("READY",)
@@ -188,7 +184,7 @@ async def test_a_build_whose_domains_cannot_be_assigned_has_failed(
     vercel.alias_error = "web.example.com belongs to somebody else"
 
     with pytest.raises(PermanentError, match=r"ready, but its domains .* belongs to somebody else"):
-        await worker.attempt(deploy_task(gitSource=SOURCE))
+        await worker.attempt(deploy_task(gitSource=GIT_SOURCE))
 
     assert worker.event_types[-1] == "deploy.failed"
 
@@ -196,7 +192,7 @@ async def test_a_build_whose_domains_cannot_be_assigned_has_failed(
 async def test_a_deployment_is_done_when_its_domains_lead_to_it(
     vercel: VercelDouble, worker: Worker
 ) -> None:
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
     ready = {"id": "dpl_1", "readyState": "READY"}
     vercel.next_responses = [
         lambda _: Response(200, {"deployments": [{**ready, "meta": {TASK_KEY: task.task_id}}]}),
@@ -215,7 +211,7 @@ async def test_domains_that_never_come_fail_nothing(
 ) -> None:
     monkeypatch.setattr(deploy_build, "_ALIAS_SECONDS", 0.0)
     unaliased = {"id": "dpl_1", "readyState": "READY", "aliasAssigned": False}
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
     vercel.next_responses = [
         lambda _: Response(200, {"deployments": [{**unaliased, "meta": {TASK_KEY: task.task_id}}]}),
         lambda _: Response(200, unaliased),
@@ -231,7 +227,7 @@ async def test_a_deployment_that_takes_too_long_is_cancelled_with_its_task(
     worker.patience = 0.05
 
     with pytest.raises(PermanentError, match=r"was still [A-Z]+ after 0.05 s and has been canc"):
-        await worker.attempt(deploy_task(gitSource=SOURCE))
+        await worker.attempt(deploy_task(gitSource=GIT_SOURCE))
 
     assert vercel.cancelled == ["dpl_1"]
     assert worker.events[-1][1]["state"] == "CANCELED"
@@ -241,7 +237,7 @@ async def test_passing_trouble_while_waiting_costs_no_attempt(
     vercel: VercelDouble, worker: Worker
 ) -> None:
     vercel.states = BUILD_GOES_ON
-    async with worker.attempting(deploy_task(gitSource=SOURCE)) as running:
+    async with worker.attempting(deploy_task(gitSource=GIT_SOURCE)) as running:
         await until(lambda: "deployment dpl_1 is BUILDING" in worker.progress)
         vercel.next_responses = [
             lambda _: Response(503, "down"),
@@ -258,7 +254,7 @@ async def test_lasting_trouble_is_left_to_the_queue(vercel: VercelDouble, worker
     vercel.next_responses = [lambda _: Response(503, "down")] * 20
 
     with pytest.raises(RetryableError, match="503"):
-        await worker.attempt(deploy_task(gitSource=SOURCE))
+        await worker.attempt(deploy_task(gitSource=GIT_SOURCE))
 
     assert len(vercel.next_responses) == 20 - 6
 
@@ -271,7 +267,7 @@ async def test_a_rate_limit_is_waited_out_in_the_queue(
     vercel.next_responses = [lambda _: Response(429, "slow down", {header: f"{wait:.0f}"})]
 
     with pytest.raises(RetryableError) as caught:
-        await worker.attempt(deploy_task(gitSource=SOURCE))
+        await worker.attempt(deploy_task(gitSource=GIT_SOURCE))
 
     assert caught.value.retry_after == pytest.approx(1800, abs=60)
 
@@ -286,14 +282,14 @@ async def test_a_state_nobody_has_heard_of_counts_as_on_the_way(
         lambda _: Response(200, {"id": "dpl_9", "readyState": "READY", "aliasAssigned": True}),
     ]
 
-    assert (await worker.attempt(deploy_task(gitSource=SOURCE)))["state"] == "READY"
+    assert (await worker.attempt(deploy_task(gitSource=GIT_SOURCE)))["state"] == "READY"
 
 
 async def test_a_cancelled_task_takes_its_deployment_with_it(
     vercel: VercelDouble, worker: Worker
 ) -> None:
     vercel.states = BUILD_GOES_ON
-    async with worker.attempting(deploy_task(gitSource=SOURCE)) as running:
+    async with worker.attempting(deploy_task(gitSource=GIT_SOURCE)) as running:
         await until(lambda: "deployment dpl_1 is BUILDING" in worker.progress)
         worker.task_cancelled = True
 
@@ -307,18 +303,15 @@ async def test_a_cancelled_task_takes_its_deployment_with_it(
 async def test_a_deployment_on_its_way_to_be_created_is_cancelled_as_well(
     vercel: VercelDouble, worker: Worker
 ) -> None:
-    gate = Gate()
     vercel.states = BUILD_GOES_ON
-    vercel.gate_of = lambda request: gate if request.method == "POST" else None
-    running = asyncio.create_task(worker.attempt(deploy_task(gitSource=SOURCE)))
-    try:
+    with Gate() as gate:
+        vercel.gate_of = lambda request: gate if request.method == "POST" else None
+        running = asyncio.create_task(worker.attempt(deploy_task(gitSource=GIT_SOURCE)))
         await until(lambda: gate.arrived == 1)
         worker.task_cancelled = True
         running.cancel()
         await asyncio.wait([running], timeout=0.02)
         assert not running.done()
-    finally:
-        gate.open()
 
     await interrupt(running)
 
@@ -328,14 +321,11 @@ async def test_a_deployment_on_its_way_to_be_created_is_cancelled_as_well(
 async def test_a_creation_that_arrives_at_the_end_of_a_drain_is_told_and_kept(
     vercel: VercelDouble, worker: Worker
 ) -> None:
-    gate = Gate()
-    vercel.gate_of = lambda request: gate if request.method == "POST" else None
-    running = asyncio.create_task(worker.attempt(deploy_task(gitSource=SOURCE)))
-    try:
+    with Gate() as gate:
+        vercel.gate_of = lambda request: gate if request.method == "POST" else None
+        running = asyncio.create_task(worker.attempt(deploy_task(gitSource=GIT_SOURCE)))
         await until(lambda: gate.arrived == 1)
         running.cancel()
-    finally:
-        gate.open()
 
     await interrupt(running)
 
@@ -347,15 +337,12 @@ async def test_a_task_cancelled_before_it_made_anything_cancels_nothing(
     vercel: VercelDouble, worker: Worker
 ) -> None:
     vercel.add_deployment(state="BUILDING")
-    gate = Gate()
-    vercel.gate_of = lambda _request: None if gate.arrived else gate
-    running = asyncio.create_task(worker.attempt(deploy_task(gitSource=SOURCE)))
-    try:
+    with Gate() as gate:
+        vercel.gate_of = lambda _request: None if gate.arrived else gate
+        running = asyncio.create_task(worker.attempt(deploy_task(gitSource=GIT_SOURCE)))
         await until(lambda: gate.arrived == 1)
         worker.task_cancelled = True
         running.cancel()
-    finally:
-        gate.open()
 
     await interrupt(running)
 
@@ -376,7 +363,7 @@ async def test_a_refusal_says_what_to_look_at(
     vercel.next_responses = [lambda _: Response(status, {"error": {"code": "x", "message": "no"}})]
 
     with pytest.raises(PermanentError) as caught:
-        await worker.attempt(deploy_task(gitSource=SOURCE))
+        await worker.attempt(deploy_task(gitSource=GIT_SOURCE))
 
     assert advice in str(caught.value)
     assert TOKEN not in str(caught.value)
@@ -385,4 +372,4 @@ async def test_a_refusal_says_what_to_look_at(
 
 async def test_an_unknown_project_is_named(worker: Worker) -> None:
     with pytest.raises(PermanentError, match="There is no project 'wbe' in the team"):
-        await worker.attempt(deploy_task(project="wbe", gitSource=SOURCE))
+        await worker.attempt(deploy_task(project="wbe", gitSource=GIT_SOURCE))
