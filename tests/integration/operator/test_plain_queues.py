@@ -21,13 +21,6 @@ STREAM: dict[str, Any] = {"kind": "Stream", "key": "jobs", "group": "workers"}
 
 
 @pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
 async def telling_client(client: Redis) -> AsyncIterator[Redis]:
     """Of a Redis that tells what is done to its keys."""
     await client.config_set("notify-keyspace-events", "Klzt")

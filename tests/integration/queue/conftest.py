@@ -7,16 +7,9 @@ from redis.asyncio import Redis
 
 from fixtures.event_listener import Listener
 from fixtures.queue_bench import Bench
-from opsagent_queue import TaskQueue, connect
+from opsagent_queue import TaskQueue
 
 WORKER = "prod/ops-agent"
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Subscriptions: channels that come and go, over connections that come and go."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 import redis as blocking
@@ -16,13 +15,6 @@ pytestmark = pytest.mark.integration
 async def next_of(subscription: Subscription) -> Subscribed | Message:
     async with asyncio.timeout(10):
         return await anext(subscription)
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 async def test_messages_of_its_channels_are_told(client: Redis) -> None:
@@ -139,7 +131,7 @@ async def test_many_messages_arrive_in_order_while_channels_come_and_go(client: 
         await next_of(subscription)
         async with client.pipeline(transaction=False) as pipe:
             for number in range(2000):
-                pipe.publish("a", str(number))
+                await pipe.publish("a", str(number))
             await pipe.execute()
         found: list[int] = []
         while len(found) < 2000:

@@ -21,14 +21,8 @@ from integration.worker.harness import (
     WorkerProcess,
 )
 from integration.worker.in_process import SLOTS, Bench
-from opsagent_queue import TaskQueue, connect
+from opsagent_queue import TaskQueue
 from opsagent_worker.settings import Settings
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    async with connect(redis_url) as client:
-        yield client
 
 
 @pytest.fixture
@@ -66,9 +60,8 @@ def slack() -> Iterator[SlackDouble]:
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     """What a monitor task of `held_url` waits at; opened at the end in any case."""
-    gate = Gate()
-    yield gate
-    gate.open()
+    with Gate() as gate:
+        yield gate
 
 
 @pytest.fixture
