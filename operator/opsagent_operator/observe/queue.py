@@ -178,7 +178,9 @@ class Queues:
             result = await pool.attempt(operation(connection))
         except (QueueError, TimeoutError) as error:
             failure = await _explain(error, connection, _describe(spec.queue.redis.url_from))
-            if failure.reason in _POOL_WIDE:
+            # What a user may not do with this object's keys, it may do with another's.
+            forbidden = isinstance(error, QueueRefusedError) and error.code == "NOPERM"
+            if failure.reason in _POOL_WIDE and not forbidden:
                 pool.failed(failure)
             return failure
         pool.answered()

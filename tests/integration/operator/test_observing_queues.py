@@ -192,6 +192,28 @@ def guarded(tmp_path: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
+async def test_what_one_object_may_not_read_keeps_nobody_else_on_that_redis_from_reading(
+    guarded: RedisServer,
+) -> None:
+    with redis.Redis(port=guarded.port) as client:
+        client.execute_command(
+            *("ACL", "SETUSER", "known", "reset", "on", ">word", "&*", "+@all"),
+            *("~orchestrator:*", "~opsagent:{shop/ours}:*"),
+        )
+    observer = Observer(
+        {"redis": {"REDIS_URL": guarded.url.replace("redis://", "redis://known:word@")}}
+    )
+    try:
+        for _ in range(3):
+            (refused,) = await observer.visit(worker("theirs"))
+            assert isinstance(refused, Unreachable)
+            assert refused.reason == "AuthenticationFailed"
+            (read,) = await observer.visit(worker("ours"))
+            assert isinstance(read, QueueState)
+    finally:
+        await observer.pools.close()
+
+
 @pytest.mark.parametrize("login", ["known:wrong-word", "nobody:secret-word", "guest:secret-word"])
 async def test_refused_credentials_are_told_without_them(guarded: RedisServer, login: str) -> None:
     observer = Observer(
