@@ -124,22 +124,13 @@ def crashes(
     machine, lost = results.this_machine(), 0
     wanted = kinds or get_args(Crash)
     if "kill" in wanted:
-        kills = crash.kills(
-            count=count,
-            tasks=tasks,
-            seed=SEED,
-            progress=lambda done: say(f"kill {done} of {count}"),
-        )
+        kills = crash.kills(count=count, tasks=tasks, seed=SEED, progress=_counted("kill", count))
         results.store(results.KILLS, kills, machine=machine)
         _show("Workers killed", tables.kills(kills))
         lost += len(kills.verdict.lost)
     if "terminate" in wanted:
-        ended = crash.terminations(
-            count=count,
-            tasks=tasks,
-            seed=SEED,
-            progress=lambda done: say(f"SIGTERM {done} of {count}"),
-        )
+        progress = _counted("SIGTERM", count)
+        ended = crash.terminations(count=count, tasks=tasks, seed=SEED, progress=progress)
         results.store(results.TERMINATIONS, ended, machine=machine)
         _show("Workers terminated", tables.terminations(ended))
         lost += len(ended.verdict.lost)
@@ -172,7 +163,7 @@ def scaling(*parts: Scaling, quick: bool = False) -> int:
         if not quick:
             results.store(results.WAKE, rises, machine=machine)
     if "fleet" in wanted:
-        sizes, rests = ((200,), (30.0,)) if quick else ((1000, 5000), (300.0, 120.0))
+        sizes, rests = ((100,), (30.0,)) if quick else ((1000, 5000), (300.0, 120.0))
         fleets = list(scaling_fleet.measure(sizes, rest_seconds=rests))
         _show("Many objects", tables.fleet(fleets))
         if not quick:
@@ -203,6 +194,10 @@ OUTAGE_TASKS = 5_000
 DEFAULT_LEASE_SECONDS = 30.0
 
 
+def _counted(what: str, count: int) -> crash.Progress:
+    return lambda done: say(f"{what} {done} of {count}")
+
+
 def _outages(kind: crash.Outage, *, count: int, seconds: float) -> crash.Outages:
     found = crash.outages(
         kind,
@@ -211,7 +206,7 @@ def _outages(kind: crash.Outage, *, count: int, seconds: float) -> crash.Outages
         seconds=seconds,
         lease_seconds=DEFAULT_LEASE_SECONDS,
         seed=SEED,
-        progress=lambda done: say(f"Redis {kind}: {done} of {count}"),
+        progress=_counted(f"Redis {kind}:", count),
     )
     _show(f"Redis {kind} for {seconds:g} s", tables.outages(found))
     return found

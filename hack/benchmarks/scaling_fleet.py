@@ -22,7 +22,7 @@ from opsagent_queue import Keys
 
 WOKEN: Final = 200
 START_SECONDS: Final = 600.0
-WAKE_SECONDS: Final = 120.0
+WAKE_SECONDS: Final = 600.0
 _BASE_SECONDS: Final = 10.0
 """How long an operator without objects has run when its memory is looked at."""
 _POLLS_SECONDS: Final = 35.0
@@ -133,7 +133,8 @@ def _fleet(on: World, *, base: float, new: range, size: int, rest: float) -> Fle
             f" {len(writes)} writes, {connections} connections"
         )
 
-        woken = [_Object(number) for number in range(0, size, size // min(WOKEN, size))][:WOKEN]
+        count = min(WOKEN, size // 5)
+        woken = [_Object(number) for number in range(0, size, size // count)][:count]
         woken_ms, most = _wake(on, operator, woken)
         say(f"{len(woken)} of {size:,} woken: {max(woken_ms):.0f} ms")
         _settle(on, woken)
