@@ -1,10 +1,10 @@
 """One visit to one object."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from opsagent_operator.act.execute import Executor
 from opsagent_operator.decide.reconcile import decide
@@ -18,7 +18,7 @@ from opsagent_operator.model.observed import (
     Unreachable,
     Worker,
 )
-from opsagent_operator.model.plan import Plan
+from opsagent_operator.model.plan import Event, Plan
 from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import ClusterCache, Key
 from opsagent_operator.observe.queue import Queues
@@ -34,6 +34,14 @@ Decide = Callable[[Observed, datetime], Plan]
 
 class GateError(Exception):
     """What the operator has to say to the workers of a queue could not be written there."""
+
+
+class _Untold(NamedTuple):
+    """What was done in a visit, and not told yet."""
+
+    worker: Worker
+    plan: Plan
+    corrections: Sequence[Event]
 
 
 class Reconciler:
@@ -57,6 +65,7 @@ class Reconciler:
         self._memories: dict[Key, Memory] = {}
         self._announced: dict[Key, float] = {}
         self._resting = resting
+        self._untold: dict[Key, _Untold] = {}
 
     def announce(self, key: Key, at: float) -> None:
         """A task was announced for the object at this time of the event loop: it has to be visited."""
@@ -68,6 +77,9 @@ class Reconciler:
         Raises:
             Exception: the visit has to be repeated after a back-off.
         """
+        if (untold := self._untold.pop(key, None)) is not None:
+            await self._executor.report(*untold)
+            return timedelta()
         announced = self._announced.pop(key, None)
         if announced is None and await self._resting.undisturbed(key):
             return None
@@ -111,27 +123,49 @@ class Reconciler:
 
         # 4. Act, and tell how that went.
         try:
-            changes = await self._executor.change(observed.worker, plan)
-            self._measure(key, observed, plan, announced)
-            if changes.rejection is not None:
-                told = replace(observed, apply_error=str(changes.rejection))
-                plan = self._decide(told, now)
-            await self._executor.report(observed.worker, plan, changes.corrections)
+            plan, told = await self._carry_out(key, observed, plan, announced, now)
         except NamespaceTerminating:
             return None
-        self._memories[key] = plan.memory
-        if changes.rejection is not None:
-            raise changes.rejection
-        if changes.gate_failure is not None:
-            raise GateError(f"gate or drain marks could not be set: {changes.gate_failure.message}")
 
         # 5. Come back, unless only a change can make a difference.
+        if not told:
+            return timedelta()
         if plan.at_rest and not self._executor.behind(key):
             shown = replace(worker, status={})  # which is long, and nobody needs it
             rest = Rest(shown, memory.start_time, versions, version, queue, plan.requeue_after)
             self._resting.lay(key, rest)
             return None
         return plan.requeue_after
+
+    async def _carry_out(
+        self, key: Key, observed: Observed, plan: Plan, announced: float | None, now: datetime
+    ) -> tuple[Plan, bool]:
+        """The plan as it was carried out, and whether that was told: if not, the next visit tells it."""
+        changes = await self._executor.change(observed.worker, plan)
+        self._measure(key, observed, plan, announced)
+        if changes.rejection is not None:
+            refused = replace(observed, apply_error=str(changes.rejection))
+            plan = self._decide(refused, now)
+        told = changes.rejection is not None or not self._others_wait_for(plan)
+        if told:
+            await self._executor.report(observed.worker, plan, changes.corrections)
+        else:
+            self._untold[key] = _Untold(observed.worker, plan, changes.corrections)
+        self._memories[key] = plan.memory
+        if changes.rejection is not None:
+            raise changes.rejection
+        if changes.gate_failure is not None:
+            raise GateError(f"gate or drain marks could not be set: {changes.gate_failure.message}")
+        return plan, told
+
+    def _others_wait_for(self, plan: Plan) -> bool:
+        """Whether tasks of other objects wait for workers while this one's have got theirs.
+
+        Telling takes the API server longer than scaling: when two hundred objects are woken at once, all are
+        scaled first, and what was done is told afterwards.
+        """
+        outcome = plan.outcome
+        return bool(self._announced) and outcome is not None and outcome.desired > outcome.current
 
     def _timed_versions(self, key: Key, worker: Worker) -> Collection[str]:
         """Versions whose run times the decision asks for: of the current release and those before."""

@@ -1,4 +1,4 @@
-"""An object at rest costs one look at its queue, and any change ends that."""
+"""Visits: what they leave out for an object at rest, and in which order they act and tell."""
 
 import asyncio
 import random
@@ -15,8 +15,8 @@ import pytest
 from fixtures.world import UNREACHABLE, make_queue
 from opsagent_operator.kube.client import WORKERS
 from opsagent_operator.kube.errors import Unavailable
-from opsagent_operator.model.observed import Observed, QueueState, Unreachable
-from opsagent_operator.model.plan import Plan
+from opsagent_operator.model.observed import Observed, QueueState, Unreachable, Worker
+from opsagent_operator.model.plan import Event, Outcome, Plan
 from opsagent_operator.observe import convert
 from opsagent_operator.observe.cluster import ClusterCache, Key
 from opsagent_operator.runtime.reconciler import Reconciler
@@ -27,11 +27,12 @@ KEY = Key("shop", "ops-agent")
 REST = timedelta(seconds=30)
 
 
-def worker(version: int) -> dict[str, Any]:
+def worker(version: int, *, name: str = KEY.name) -> dict[str, Any]:
     redis = {"urlFrom": {"secretKeyRef": {"name": "redis", "key": "REDIS_URL"}}}
     return {
         "metadata": {
-            **KEY._asdict(),
+            "namespace": KEY.namespace,
+            "name": name,
             "uid": "7d2f",
             "generation": 1,
             "resourceVersion": str(version),
@@ -54,6 +55,8 @@ class Bench:
         self.plan = Plan(at_rest=True, requeue_after=REST)
         self.behind = False
         self.decided: list[Observed] = []
+        self.deeds: list[str] = []
+        self.told: list[Event] = []
         self.looks = 0
         self.while_looking: Callable[[], object] = lambda: None
         nothing: Callable[..., None] = lambda *_, **__: None  # noqa: E731
@@ -104,11 +107,13 @@ class Bench:
         self.decided.append(observed)
         return replace(self.plan, memory=observed.memory)
 
-    async def _change(self, *_: Any) -> Any:
+    async def _change(self, worker: Worker, _: Plan) -> Any:
+        self.deeds.append(f"change {worker.name}")
         return SimpleNamespace(corrections=(), rejection=None, gate_failure=None)
 
-    async def _report(self, *_: Any) -> None:
-        return None
+    async def _report(self, worker: Worker, plan: Plan, _: Any) -> None:
+        self.deeds.append(f"report {worker.name}")
+        self.told.extend(plan.events)
 
 
 def test_at_rest_only_the_queue_is_looked_at(run: Run) -> None:
@@ -274,5 +279,70 @@ def test_an_object_that_is_gone_rests_no_more(run: Run) -> None:
         assert not await bench.visit()
         bench.cache.observe(WORKERS, worker(3), listed=False)
         assert await bench.visit()
+
+    run(work())
+
+
+def outcome(current: int, desired: int) -> Outcome:
+    return Outcome(
+        action="ScaleUp" if desired > current else "Steady",
+        reason="QueueDepth",
+        wanted=desired,
+        current=current,
+        desired=desired,
+        ready=0,
+        busy=0,
+        draining=0,
+    )
+
+
+SCALED = Event(type="Normal", reason="ScaledUp", message="1 replica")
+
+
+def test_objects_that_are_woken_together_are_all_scaled_before_that_is_told(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        keys = [Key(KEY.namespace, name) for name in ("a", "b", "c")]
+        for number, key in enumerate(keys):
+            bench.cache.observe(WORKERS, worker(10 + number, name=key.name), listed=True)
+            bench.reconciler.announce(key, 1.0)
+        bench.plan = Plan(outcome=outcome(0, 1), events=(SCALED,), requeue_after=REST)
+        pauses = [await bench.reconciler.reconcile(key) for key in keys]
+        assert bench.deeds == ["change a", "change b", "change c", "report c"]
+        assert pauses == [timedelta(), timedelta(), REST]
+
+        bench.plan = Plan(outcome=outcome(1, 1), requeue_after=REST)
+        assert [await bench.reconciler.reconcile(key) for key in keys[:2]] == [timedelta()] * 2
+        assert bench.deeds[4:] == ["report a", "report b"]
+        assert bench.told == [SCALED] * 3
+
+    run(work())
+
+
+def test_what_was_done_is_told_at_once_when_nobody_else_waits(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        bench.plan = Plan(outcome=outcome(0, 1), events=(SCALED,), requeue_after=REST)
+        bench.reconciler.announce(KEY, 1.0)
+        await bench.reconciler.reconcile(KEY)
+        assert bench.deeds == ["change ops-agent", "report ops-agent"]
+
+    run(work())
+
+
+def test_a_task_that_is_announced_before_the_last_one_was_told_of_is_not_forgotten(
+    run: Run,
+) -> None:
+    async def work() -> None:
+        bench = Bench()
+        bench.plan = Plan(outcome=outcome(0, 1), events=(SCALED,), requeue_after=REST)
+        bench.reconciler.announce(KEY, 1.0)
+        bench.reconciler.announce(Key("shop", "other"), 1.0)
+        await bench.reconciler.reconcile(KEY)
+        bench.reconciler.announce(KEY, 2.0)
+        assert await bench.reconciler.reconcile(KEY) == timedelta()
+        await bench.reconciler.reconcile(KEY)
+        assert bench.decided[-1].woken_by is not None
+        assert bench.deeds == ["change ops-agent", "report ops-agent", "change ops-agent"]
 
     run(work())
