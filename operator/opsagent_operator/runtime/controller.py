@@ -1,7 +1,6 @@
 """Takes keys from the queue, a few at a time, and has them reconciled."""
 
 import asyncio
-import math
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -18,7 +17,8 @@ from opsagent_operator.runtime.workqueue import WorkQueue
 __all__ = ["Controller"]
 
 JITTER: Final = 0.1
-"""Share by which the time until the next visit varies, so that visits do not come in waves."""
+"""Share by which the next visit may come early, so that visits do not come in waves. It is never late: a
+worker may have to be started just then for a delayed task."""
 
 AT_ONCE: Final = 0.05
 """Seconds: a pause below it is none."""
@@ -26,12 +26,6 @@ EAGER: Final = 20
 EAGER_PAUSE: Final = 1.0
 """An object that wants to be visited again at once so many times in a row has to wait so many
 seconds each time from then on: whatever is wrong with it, the others must go on."""
-
-TICK: Final = 0.25
-"""Visits that nobody waits for begin at multiples of so many seconds: those of thousands of objects that
-share a Redis then share round trips to it."""
-PATIENT: Final = 5.0
-"""Seconds from which on a time until the next visit is one that nobody waits for."""
 
 _EXPECTED: Final = (KubeError, GateError, TimeoutError)
 """Errors that say all there is to say; of others the traceback is logged, too."""
@@ -98,7 +92,7 @@ class Controller:
             self._queue.discard_delay(key)
             self._metrics.results["success"].inc()
             return
-        spread = self._rng.uniform(1 - JITTER, 1 + JITTER)
+        spread = self._rng.uniform(1 - JITTER, 1)
         self._queue.add_after(key, self._bounded(key, pause.total_seconds()) * spread)
         self._metrics.results["requeue_after"].inc()
 
@@ -109,11 +103,3 @@ class Controller:
             return seconds
         self._eager[key] = self._eager.get(key, 0) + 1
         return seconds if self._eager[key] <= EAGER else EAGER_PAUSE
-
-
-def _on_tick(delay: float) -> float:
-    """`delay`, in seconds, or a bit more, so that it ends on a tick."""
-    if delay < PATIENT:
-        return delay
-    now = asyncio.get_running_loop().time()
-    return math.ceil((now + delay) / TICK) * TICK - now

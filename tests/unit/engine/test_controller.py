@@ -48,7 +48,7 @@ class Bench:
         return self.metrics.registry.get_sample_value(name, labels)
 
 
-def test_an_object_is_visited_again_after_about_the_time_that_was_asked_for(run: Run) -> None:
+def test_an_object_is_visited_again_when_it_was_asked_for_or_a_bit_earlier(run: Run) -> None:
     async def work() -> None:
         visits: list[float] = []
 
@@ -61,7 +61,7 @@ def test_an_object_is_visited_again_after_about_the_time_that_was_asked_for(run:
         await bench.work(1000)
         pauses = [after - before for before, after in pairwise(visits)]
         assert len(pauses) >= 90
-        assert all(9 <= pause <= 11 for pause in pauses)
+        assert all(9 <= pause <= 10 for pause in pauses)
         assert len({round(pause, 3) for pause in pauses}) > 10  # they do not come in waves
         assert bench.count("requeue_after") == len(visits)
 
