@@ -1,7 +1,7 @@
 """Who is woken when tasks are announced, how often, and over how many connections."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,6 @@ from opsagent_operator.observe.cluster import Key
 from opsagent_queue import Event, Task, TaskQueue, connect, score
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
