@@ -353,6 +353,9 @@ def test_what_somebody_adds_to_the_deployment_by_hand_is_taken_back_at_once() ->
     world, _ = busy(2, of=2)
     (name,) = world.deployments
     world.deployments[name] = type(world.deployments[name])(replicas=5, ready=2)
+    world.controller()
+    world.kubelet()
+    assert len(world.running()) == 5
     world.visit()
     assert world.replicas_asked() == 2
 
