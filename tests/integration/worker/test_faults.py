@@ -22,8 +22,11 @@ process._AFTERWARDS_SECONDS = 0.2
 sys.exit(process.run())
 """
 
+# Registered before the worker is there, as programs do that watch another one, such as coverage and tracing.
 ENDS = """
 import atexit
+atexit.register(print, "a wrapper's farewell")
+
 from opsagent_worker import main, process
 
 class Kept:
@@ -52,7 +55,7 @@ def test_what_is_to_happen_at_exit_happens_but_nothing_is_taken_apart() -> None:
     ended = run(ENDS)
 
     assert ended.returncode == 0
-    assert ended.stdout.splitlines() == ["a handler's farewell"]
+    assert ended.stdout.splitlines() == ["a handler's farewell", "a wrapper's farewell"]
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
