@@ -164,7 +164,7 @@ async def test_a_task_is_stopped_when_its_lease_ends_while_redis_is_away(
     gate: Gate,
     start_worker: StartWorker,
 ) -> None:
-    worker = await start_worker(OPSAGENT_LEASE="600ms").started()
+    worker = await start_worker(OPSAGENT_LEASE="2s").started()
     task = monitor(held_url)
     await queue.enqueue(task)
     await eventually(lambda: gate.arrived == 1, what="the task is running")
@@ -174,13 +174,14 @@ async def test_a_task_is_stopped_when_its_lease_ends_while_redis_is_away(
         lambda: bool(worker.logged("lease lost, the task is stopped")),
         what="the task is stopped",
     )
+    # Now, as on a busy machine the next lease may be lost as well.
+    assert await worker.metric("opsagent_worker_leases_lost_total") == 1
     redis_server.start()
     await eventually(lambda: gate.arrived == 2, what="the task runs again")
     gate.open()
 
     ended = await records.finished(task)
     assert (ended.status, ended.retry_count) == ("completed", 0)
-    assert await worker.metric("opsagent_worker_leases_lost_total") == 1
 
 
 async def test_a_worker_that_starts_before_redis_becomes_ready_with_it(
