@@ -79,6 +79,7 @@ class Reconciler:
         """
         if (untold := self._untold.pop(key, None)) is not None:
             await self._executor.report(*untold)
+            self._memories[key] = untold.plan.memory
             return timedelta()
         announced = self._announced.pop(key, None)
         if announced is None and await self._resting.undisturbed(key):
@@ -147,11 +148,12 @@ class Reconciler:
             refused = replace(observed, apply_error=str(changes.rejection))
             plan = self._decide(refused, now)
         told = changes.rejection is not None or not self._others_wait_for(plan)
+        # What could not be told is decided again: that it was is remembered only then.
         if told:
             await self._executor.report(observed.worker, plan, changes.corrections)
+            self._memories[key] = plan.memory
         else:
             self._untold[key] = _Untold(observed.worker, plan, changes.corrections)
-        self._memories[key] = plan.memory
         if changes.rejection is not None:
             raise changes.rejection
         if changes.gate_failure is not None:

@@ -87,14 +87,16 @@ class Resting:
         return rest is not None and await self._is_as_it_was(key, rest)
 
     async def run(self) -> None:
-        """Look after them for ever."""
+        """Look after them for ever; one whose Redis is slow keeps no other waiting."""
         done = _tick()
-        while True:
-            await asyncio.sleep(TICK - asyncio.get_running_loop().time() % TICK)
-            now = _tick()
-            due = [one for tick in range(done + 1, now + 1) for one in self._due.pop(tick, ())]
-            done = now
-            await asyncio.gather(*(self._look(key, rest) for key, rest in due))
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                await asyncio.sleep(TICK - asyncio.get_running_loop().time() % TICK)
+                now = _tick()
+                due = [one for tick in range(done + 1, now + 1) for one in self._due.pop(tick, ())]
+                done = now
+                for key, rest in due:
+                    looks.create_task(self._look(key, rest))
 
     async def _look(self, key: Key, rest: Rest) -> None:
         if self._rests.get(key) is not rest:
@@ -103,13 +105,12 @@ class Resting:
             calm = await self._is_as_it_was(key, rest)
         except Exception:  # noqa: BLE001 - a visit fails likewise, and says so
             calm = False
-        if self._rests.get(key) is not rest:
-            return  # it was visited meanwhile
-        if calm:
+        if calm and self._rests.get(key) is rest:
             self.lay(key, rest)
-        else:
-            self.rouse(key)
-            self._wake(key)
+            return
+        # Also if it was visited meanwhile, or has gone: by this look its queue is followed as it was before.
+        self.rouse(key)
+        self._wake(key)
 
     async def _is_as_it_was(self, key: Key, rest: Rest) -> bool:
         if rest.version != self._cache.version(key):

@@ -59,6 +59,7 @@ class Bench:
         self.told: list[Event] = []
         self.looks = 0
         self.while_looking: Callable[[], object] = lambda: None
+        self.while_telling: Callable[[], object] = lambda: None
         nothing: Callable[..., None] = lambda *_, **__: None  # noqa: E731
         executor: Any = SimpleNamespace(
             change=self._change, report=self._report, behind=lambda _: self.behind, forget=nothing
@@ -105,13 +106,16 @@ class Bench:
     def _decide(self, observed: Observed, now: datetime) -> Plan:
         assert now <= datetime.now(UTC)
         self.decided.append(observed)
-        return replace(self.plan, memory=observed.memory)
+        outcome = self.plan.outcome
+        asked = observed.memory.asked if outcome is None else outcome.desired
+        return replace(self.plan, memory=replace(observed.memory, asked=asked))
 
     async def _change(self, worker: Worker, _: Plan) -> Any:
         self.deeds.append(f"change {worker.name}")
         return SimpleNamespace(corrections=(), rejection=None, gate_failure=None)
 
     async def _report(self, worker: Worker, plan: Plan, _: Any) -> None:
+        self.while_telling()
         self.deeds.append(f"report {worker.name}")
         self.told.extend(plan.events)
 
@@ -254,6 +258,48 @@ def test_who_was_visited_meanwhile_is_not_woken_by_an_old_look(run: Run) -> None
     run(work())
 
 
+def test_who_goes_while_it_is_looked_at_is_visited_so_that_its_queue_is_forgotten(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        await bench.visit()
+        # As the visit does that finds it gone.
+        bench.while_looking = lambda: bench.resting.rouse(KEY)
+        await bench.wait(1.2 * REST.total_seconds())
+        assert bench.woken == [KEY]
+
+    run(work())
+
+
+def test_one_whose_redis_does_not_answer_keeps_no_other_from_being_looked_at(run: Run) -> None:
+    async def work() -> None:
+        looked: list[str] = []
+
+        async def observe(worker: Worker, **_: Any) -> QueueState:
+            looked.append(worker.name)
+            if worker.name == "silent":
+                await asyncio.sleep(600)
+            return make_queue()
+
+        bench = Bench()
+        queues: Any = SimpleNamespace(observe=observe)
+        bench.resting = Resting(
+            cache=bench.cache,
+            queues=queues,
+            wake=bench.woken.append,
+            looked=lambda _: None,
+            rng=random.Random(1),  # noqa: S311 - spreads looks, hides nothing
+        )
+        for name in ("silent", "well"):
+            shown = convert.worker(worker(1, name=name))
+            rest = Rest(shown, timedelta(), (), 0, make_queue(), timedelta(seconds=5))
+            bench.resting.lay(Key(KEY.namespace, name), rest)
+        await bench.wait(60)
+        assert looked.count("silent") == 1
+        assert looked.count("well") >= 10
+
+    run(work())
+
+
 def test_thousands_are_looked_at_together_and_spread_over_time(run: Run) -> None:
     async def work() -> None:
         bench = Bench()
@@ -344,5 +390,26 @@ def test_a_task_that_is_announced_before_the_last_one_was_told_of_is_not_forgott
         await bench.reconciler.reconcile(KEY)
         assert bench.decided[-1].woken_by is not None
         assert bench.deeds == ["change ops-agent", "report ops-agent", "change ops-agent"]
+
+    run(work())
+
+
+def test_what_could_not_be_told_is_decided_again(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        bench.plan = Plan(outcome=outcome(0, 1), events=(SCALED,), requeue_after=REST)
+        bench.reconciler.announce(KEY, 1.0)
+        bench.reconciler.announce(Key("shop", "other"), 1.0)
+        await bench.reconciler.reconcile(KEY)
+
+        def fail() -> None:
+            raise Unavailable("too many requests")
+
+        bench.while_telling = fail
+        with pytest.raises(Unavailable):
+            await bench.reconciler.reconcile(KEY)
+        bench.while_telling = lambda: None
+        await bench.reconciler.reconcile(KEY)
+        assert [observed.memory.asked for observed in bench.decided] == [None, None]
 
     run(work())
