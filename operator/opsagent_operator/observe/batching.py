@@ -27,7 +27,7 @@ class BatchingRedis(Redis):
 
     Each gets its own reply, or its own error. While `batches` writes wait for their replies, what is
     given meanwhile waits, too, and then goes together. A write is given up after `timeout` seconds:
-    each of its commands then fails with `TimeoutError`.
+    each of its commands then fails with `TimeoutError`. A command that nobody waits for any more is not sent.
     """
 
     def __init__(self, connection_pool: ConnectionPool, *, batches: int, timeout: float) -> None:
@@ -70,7 +70,8 @@ class BatchingRedis(Redis):
     async def _send(self) -> None:
         # A task begins in the next turn of the loop: all that was given in this one is here.
         self._about_to_send = False
-        commands, self._commands = self._commands[:MOST], self._commands[MOST:]
+        wanted = [command for command in self._commands if not command.reply.done()]
+        commands, self._commands = wanted[:MOST], wanted[MOST:]
         self._start_batch()
         try:
             pipeline = self.pipeline(transaction=False)

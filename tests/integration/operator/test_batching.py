@@ -58,6 +58,24 @@ async def test_whoever_stops_waiting_does_not_stop_the_others(redis_url: str) ->
         assert impatient.cancelled()
 
 
+async def test_what_was_given_up_while_it_waited_is_never_sent(redis_server: RedisServer) -> None:
+    async with batching(redis_server.url, batches=1) as client:
+        await client.echo("a")
+        redis_server.freeze()
+        try:
+            first = asyncio.ensure_future(client.echo("b"))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            given_up = asyncio.ensure_future(client.set("text", "x"))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.wait([given_up])
+        finally:
+            redis_server.thaw()
+        await first
+        assert await client.get("text") is None
+
+
 async def test_a_lost_connection_is_made_again(redis_url: str) -> None:
     async with batching(redis_url) as client:
         await client.echo("a")
