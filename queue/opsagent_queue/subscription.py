@@ -132,6 +132,7 @@ class Subscription:
 
     async def _listen(self, connection: AbstractConnection) -> Subscribed | Message | None:
         """What to tell; None when only the connection was looked after."""
+        self._ask_again()
         try:
             reply = await connection.read_response(timeout=_PING_SECONDS, disconnect_on_error=False)
         except NoPermissionError as error:
@@ -149,9 +150,6 @@ class Subscription:
                 self._confirm(*self._asked.popleft())
             else:
                 self._pinged = False
-        if self._refused and asyncio.get_running_loop().time() >= self._ask_again_at:
-            self._ask_again_at = float("inf")
-            self._send("SUBSCRIBE", self._refused)
         return None if self._asked or self._outbox or not self._confirmed else self._tell()
 
     def _tell(self) -> Subscribed:
@@ -182,6 +180,11 @@ class Subscription:
                 logger.warning("Redis does not let us listen on %s: %s", channel, error)
             self._refused[channel] = None
             self._ask_again_at = asyncio.get_running_loop().time() + _REFUSED_SECONDS
+
+    def _ask_again(self) -> None:
+        if self._refused and asyncio.get_running_loop().time() >= self._ask_again_at:
+            self._ask_again_at = float("inf")
+            self._send("SUBSCRIBE", self._refused)
 
     def _change(self, verb: str, channels: Iterable[str]) -> None:
         for channel in channels:

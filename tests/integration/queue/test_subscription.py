@@ -126,6 +126,27 @@ async def test_a_channel_that_is_refused_harms_no_other_and_is_asked_for_again(
     assert len(caplog.records) == len(told)
 
 
+async def test_a_refused_channel_is_asked_for_again_however_much_others_tell(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opsagent_queue.subscription._REFUSED_SECONDS", 0.05)
+    with blocking.Redis.from_url(redis_url) as admin:
+        admin.execute_command("ACL", "SETUSER", "half", "on", ">word", "+@all", "&mine")
+        client = connect(redis_url.replace("redis://", "redis://half:word@"))
+        async with Subscription(client, ["mine", "theirs"]) as subscription:
+            assert await next_of(subscription) == Subscribed()
+            admin.execute_command("ACL", "SETUSER", "half", "&theirs")
+            async with asyncio.timeout(10):
+                while True:
+                    admin.publish("mine", "again")
+                    event = await anext(subscription)
+                    if isinstance(event, Subscribed):
+                        break
+            assert event == Subscribed(("theirs",))
+        await client.aclose()
+        admin.acl_deluser("half")
+
+
 async def test_many_messages_arrive_in_order_while_channels_come_and_go(client: Redis) -> None:
     async with Subscription(client, ["a"]) as subscription:
         await next_of(subscription)
