@@ -21,7 +21,7 @@ WORKER: Final = "prod/ops-agent"
 TOKEN: Final = "vercel-token-of-the-test"
 TEAM: Final = "team_of_the_test"
 
-DEADLINE_SECONDS: Final = 30.0
+DEADLINE_SECONDS: Final = 90.0
 """Far beyond what anything here takes; a test that waits this long has failed."""
 
 
@@ -40,6 +40,23 @@ async def eventually(
         if time.monotonic() > end:
             raise AssertionError(f"waited {deadline:g} s in vain until {what}")
         await asyncio.sleep(0.01)
+
+
+def monitor(url: str) -> Task:
+    """A task that takes as long as this URL takes to answer."""
+    return Task.new(type="monitor", payload={"url": url}, assigned_to="ops")
+
+
+async def next_attempt_ms(queue: TaskQueue) -> int:
+    """In how many ms the one task that is tried again later is due, once there is one."""
+
+    async def delayed() -> bool:
+        return (await queue.snapshot()).delayed == 1
+
+    await eventually(delayed, what="the task waits for its next attempt")
+    due_ms = (await queue.snapshot()).next_due_ms
+    assert due_ms is not None
+    return due_ms
 
 
 class WorkerProcess:
@@ -156,7 +173,11 @@ class EventLog:
     def types(self, task_id: str) -> list[str]:
         return [event.event_type for event in self.events if event.task_id == task_id]
 
-    def one(self, event_type: str, *, task_id: str) -> Event:
+    async def published(self, event_type: str, *, task_id: str) -> Event:
+        """The task's event of this type, once it is there; fails if there are several."""
+        await eventually(
+            lambda: event_type in self.types(task_id), what=f"{event_type} is published"
+        )
         (event,) = (
             event
             for event in self.events
@@ -198,6 +219,11 @@ class Records:
 
         await eventually(all_ended, what="every task has ended")
         return [await self.task(task_id) for task_id in task_ids]
+
+    async def run(self, task: Task) -> Task:
+        """Enqueues the task; returns it as it ended."""
+        await self._queue.enqueue(task)
+        return await self.finished(task)
 
     async def finished(self, task: Task) -> Task:
         (ended,) = await self.ended(task.task_id)

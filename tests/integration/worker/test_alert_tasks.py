@@ -54,7 +54,6 @@ def statuses(task: Task) -> dict[str, str]:
 
 
 async def test_an_alert_reaches_every_channel_and_is_published(
-    queue: TaskQueue,
     records: Records,
     events: EventLog,
     slack: SlackDouble,
@@ -65,9 +64,8 @@ async def test_an_alert_reaches_every_channel_and_is_published(
 ) -> None:
     worker = await start_worker(**everywhere).started()
     task = alert(service="web-1", details={"free": "3 GiB"})
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     assert statuses(ended) == {"slack": "sent", "pagerduty": "sent", "webhook": "sent"}
     assert slack.messages[0]["text"] == "*CRITICAL* disk · web-1\nusage &gt; 90 %"
@@ -75,10 +73,7 @@ async def test_an_alert_reaches_every_channel_and_is_published(
     (request,) = receiver.requests
     assert request.json()["task_id"] == task.task_id
     assert request.headers["x-opsagent-signature"] == _signature(request)
-    await eventually(
-        lambda: "alert.triggered" in events.types(task.task_id), what="the alert is published"
-    )
-    event = events.one("alert.triggered", task_id=task.task_id)
+    event = await events.published("alert.triggered", task_id=task.task_id)
     assert event.priority == "critical"
     assert event.payload["channels"]["slack"] == {"status": "sent"}
     told = "".join(worker.output) + str(ended) + str(events.events)
@@ -117,7 +112,6 @@ async def test_the_same_alert_is_sent_once_however_many_workers_are_asked(
 
 
 async def test_an_alert_is_triggered_resolved_and_triggered_again(
-    queue: TaskQueue,
     records: Records,
     slack: SlackDouble,
     pagerduty: PagerDutyDouble,
@@ -128,8 +122,7 @@ async def test_an_alert_is_triggered_resolved_and_triggered_again(
     open_alerts = []
     for action in ("trigger", "acknowledge", "resolve", "trigger"):
         task = alert(action=action, dedup_key="disk/web-1", channels=["pagerduty"])
-        await queue.enqueue(task)
-        assert statuses(await records.finished(task)) == {"pagerduty": "sent"}
+        assert statuses(await records.run(task)) == {"pagerduty": "sent"}
         open_alerts.append(pagerduty.alerts.get("disk/web-1"))
 
     assert open_alerts == ["triggered", "acknowledged", None, "triggered"]
@@ -137,7 +130,6 @@ async def test_an_alert_is_triggered_resolved_and_triggered_again(
 
 
 async def test_a_retry_sends_only_to_the_channel_that_failed(
-    queue: TaskQueue,
     records: Records,
     events: EventLog,
     slack: SlackDouble,
@@ -150,21 +142,17 @@ async def test_a_retry_sends_only_to_the_channel_that_failed(
     # Without a window each task sends, and knows what it has sent all the same.
     await start_worker(**everywhere, ALERT_DEDUP_WINDOW="0s").started()
     task = alert()
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     assert ended.retry_count == 1
     assert statuses(ended) == {"slack": "sent", "pagerduty": "sent", "webhook": "sent"}
     assert (len(slack.messages), len(pagerduty.events), len(receiver.requests)) == (1, 1, 1)
-    await eventually(
-        lambda: "task.completed" in events.types(task.task_id), what="the end is published"
-    )
+    await events.published("task.completed", task_id=task.task_id)
     assert events.types(task.task_id).count("alert.triggered") == 1
 
 
 async def test_a_channel_that_is_gone_does_not_fail_the_others(
-    queue: TaskQueue,
     records: Records,
     slack: SlackDouble,
     pagerduty: PagerDutyDouble,
@@ -173,10 +161,8 @@ async def test_a_channel_that_is_gone_does_not_fail_the_others(
 ) -> None:
     slack.next_responses = [Response(410, "channel_is_archived")]
     await start_worker(**everywhere).started()
-    task = alert()
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(alert())
 
     assert ended.status == "completed"
     assert statuses(ended) == {"slack": "failed", "pagerduty": "sent", "webhook": "sent"}
@@ -186,18 +172,17 @@ async def test_a_channel_that_is_gone_does_not_fail_the_others(
 
 
 async def test_what_no_channel_takes_fails_at_once_and_may_be_sent_again_later(
-    queue: TaskQueue, records: Records, slack: SlackDouble, start_worker: StartWorker
+    records: Records, slack: SlackDouble, start_worker: StartWorker
 ) -> None:
     slack.next_responses = [Response(404, "no_service")]
     await start_worker().started()
-    refused, taken = alert(), alert()
-    await queue.enqueue(refused)
-    failed = await records.finished(refused)
-    await queue.enqueue(taken)
+
+    failed = await records.run(alert())
+    taken = await records.run(alert())
 
     assert (failed.status, failed.retry_count) == ("failed", 0)
     assert "create a new webhook" in str(failed.error)
-    assert statuses(await records.finished(taken)) == {"slack": "sent"}
+    assert statuses(taken) == {"slack": "sent"}
 
 
 async def test_an_alert_whose_worker_dies_while_sending_is_sent_by_the_next(
@@ -235,17 +220,11 @@ async def test_an_alert_whose_worker_dies_while_sending_is_sent_by_the_next(
     ],
 )
 async def test_a_wrong_alert_fails_at_once_and_says_why(
-    queue: TaskQueue,
-    records: Records,
-    start_worker: StartWorker,
-    payload: dict[str, object],
-    reason: str,
+    records: Records, start_worker: StartWorker, payload: dict[str, object], reason: str
 ) -> None:
     await start_worker().started()
-    task = alert(**payload)
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(alert(**payload))
 
     assert (ended.status, ended.retry_count) == ("failed", 0)
     assert reason in str(ended.error)

@@ -6,13 +6,18 @@ from typing import Any
 import pytest
 
 from doubles.loopback import Gate, Response
-from doubles.vercel import BUILD_FAILS, BUILD_GOES_ON, BUILD_LOG, SWITCH_GOES_ON, VercelDouble
-from integration.worker.harness import EventLog, Records, StartWorker, eventually
+from doubles.vercel import (
+    BUILD_FAILS,
+    BUILD_GOES_ON,
+    BUILD_LOG,
+    GIT_SOURCE,
+    SWITCH_GOES_ON,
+    VercelDouble,
+)
+from integration.worker.harness import EventLog, Records, StartWorker, eventually, next_attempt_ms
 from opsagent_queue import Task, TaskQueue
 
 pytestmark = pytest.mark.integration
-
-SOURCE = {"type": "github", "org": "example", "repo": "web", "ref": "main"}
 
 
 def deploy_task(**payload: Any) -> Task:
@@ -24,7 +29,7 @@ async def test_a_worker_killed_while_it_creates_leaves_one_deployment(
 ) -> None:
     vercel.gate_of = lambda request: gate if request.method == "POST" else None
     first = await start_worker().started()
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
     await queue.enqueue(task)
     await eventually(lambda: gate.arrived == 1, what="the creation is on its way")
     first.signal(signal.SIGKILL)
@@ -48,11 +53,9 @@ async def test_a_deployment_is_left_running_by_a_drain_and_finished_by_the_next_
 ) -> None:
     vercel.states = BUILD_GOES_ON
     first = await start_worker(OPSAGENT_DRAIN_TIMEOUT="0s").started()
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
     await queue.enqueue(task)
-    await eventually(
-        lambda: "deploy.started" in events.types(task.task_id), what="the deployment is followed"
-    )
+    await events.published("deploy.started", task_id=task.task_id)
     first.signal(signal.SIGTERM)
     assert await first.exit_code() == 0
     assert vercel.cancelled == []
@@ -63,9 +66,7 @@ async def test_a_deployment_is_left_running_by_a_drain_and_finished_by_the_next_
 
     assert (ended.status, ended.retry_count) == ("completed", 0)
     assert len(vercel.created) == 1
-    await eventually(
-        lambda: "task.completed" in events.types(task.task_id), what="the end is published"
-    )
+    await events.published("task.completed", task_id=task.task_id)
     deploys = [kind for kind in events.types(task.task_id) if kind.startswith("deploy.")]
     assert deploys == ["deploy.started", "deploy.succeeded"]
 
@@ -79,20 +80,17 @@ async def test_cancelling_a_task_cancels_its_deployment(
 ) -> None:
     vercel.states = BUILD_GOES_ON
     await start_worker().started()
-    task = deploy_task(gitSource=SOURCE)
+    task = deploy_task(gitSource=GIT_SOURCE)
     await queue.enqueue(task)
-    await eventually(
-        lambda: "deploy.started" in events.types(task.task_id), what="the deployment is followed"
-    )
+    await events.published("deploy.started", task_id=task.task_id)
 
     assert await queue.cancel(task.task_id) == "cancelling"
 
-    await eventually(
-        lambda: "task.cancelled" in events.types(task.task_id), what="the task has ended"
-    )
+    await events.published("task.cancelled", task_id=task.task_id)
     assert vercel.cancelled == ["dpl_1"]
     assert await records.status(task.task_id) == "cancelled"
-    assert events.one("deploy.failed", task_id=task.task_id).payload["state"] == "CANCELED"
+    failed = await events.published("deploy.failed", task_id=task.task_id)
+    assert failed.payload["state"] == "CANCELED"
 
 
 async def test_a_worker_killed_while_it_rolls_back_does_not_roll_back_twice(
@@ -119,42 +117,35 @@ async def test_a_worker_killed_while_it_rolls_back_does_not_roll_back_twice(
     assert (result["previous_deployment_id"], result["deployment_id"]) == (current, before)
     assert vercel.switches == [("rollback", before)]
     assert vercel.production() == before
-    await eventually(
-        lambda: "deploy.rolled_back" in events.types(task.task_id), what="the rollback is published"
-    )
-    assert events.one("deploy.rolled_back", task_id=task.task_id).payload == result
+    rolled_back = await events.published("deploy.rolled_back", task_id=task.task_id)
+    assert rolled_back.payload == result
 
 
 async def test_a_promotion_goes_live(
-    queue: TaskQueue, records: Records, vercel: VercelDouble, start_worker: StartWorker
+    records: Records, vercel: VercelDouble, start_worker: StartWorker
 ) -> None:
     old, _ = (vercel.add_deployment(target="production") for _ in range(2))
     await start_worker().started()
-    task = deploy_task(action="promote", deployment=old)
-    await queue.enqueue(task)
 
-    assert (await records.finished(task)).status == "completed"
+    ended = await records.run(deploy_task(action="promote", deployment=old))
+
+    assert ended.status == "completed"
     assert vercel.production() == old
 
 
-async def test_a_failed_build_is_published_with_the_end_of_its_log(
-    queue: TaskQueue,
-    records: Records,
-    events: EventLog,
-    vercel: VercelDouble,
-    start_worker: StartWorker,
+async def test_a_failed_build_fails_the_task_at_once_and_is_published_with_the_end_of_its_log(
+    records: Records, events: EventLog, vercel: VercelDouble, start_worker: StartWorker
 ) -> None:
     vercel.states = BUILD_FAILS
     await start_worker().started()
-    task = deploy_task(gitSource=SOURCE)
-    await queue.enqueue(task)
+    task = deploy_task(gitSource=GIT_SOURCE)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
-    await eventually(
-        lambda: "deploy.failed" in events.types(task.task_id), what="the failure is published"
-    )
-    failed = events.one("deploy.failed", task_id=task.task_id)
+    assert (ended.status, ended.retry_count) == ("failed", 0)
+    assert "exited with 1" in str(ended.error)
+    assert len(vercel.created) == 1
+    failed = await events.published("deploy.failed", task_id=task.task_id)
     assert failed.priority == "high"
     assert failed.payload["log"] == list(BUILD_LOG)
     assert failed.payload["error"] == ended.error
@@ -165,13 +156,7 @@ async def test_a_rate_limit_delays_a_deployment(
 ) -> None:
     vercel.next_responses = [lambda _: Response(429, "slow down", {"Retry-After": "1800"})]
     await start_worker().started()
-    await queue.enqueue(deploy_task(gitSource=SOURCE))
+    await queue.enqueue(deploy_task(gitSource=GIT_SOURCE))
 
-    async def delayed() -> bool:
-        return (await queue.snapshot()).delayed == 1
-
-    await eventually(delayed, what="the task waits for its next attempt")
-    due_ms = (await queue.snapshot()).next_due_ms
-    assert due_ms is not None
-    assert due_ms > 1_700_000
+    assert await next_attempt_ms(queue) > 1_700_000
     assert vercel.created == []

@@ -7,28 +7,30 @@ import pytest
 
 from doubles.loopback import LoopbackServer, Response
 from doubles.slack import SlackDouble
-from doubles.vercel import BUILD_GOES_ON, VercelDouble
-from integration.worker.harness import TOKEN, Records, StartWorker, eventually
+from doubles.vercel import BUILD_GOES_ON, GIT_SOURCE, VercelDouble
+from integration.worker.harness import (
+    TOKEN,
+    Records,
+    StartWorker,
+    eventually,
+    monitor,
+    next_attempt_ms,
+)
 from opsagent_queue import Task, TaskQueue
 
 pytestmark = pytest.mark.integration
 
 ALERT = {"alert_type": "disk", "severity": "high", "message": "almost full"}
-DEPLOY = {
-    "project": "web",
-    "gitSource": {"type": "github", "org": "example", "repo": "web", "ref": "main"},
-}
+DEPLOY = {"project": "web", "gitSource": GIT_SOURCE}
 
 
 async def test_a_passing_failure_is_tried_again_until_it_succeeds(
-    queue: TaskQueue, records: Records, slack: SlackDouble, start_worker: StartWorker
+    records: Records, slack: SlackDouble, start_worker: StartWorker
 ) -> None:
     slack.next_responses = [Response(503, "down"), Response(429, "slow", {"Retry-After": "0"})]
     worker = await start_worker().started()
-    task = Task.new(type="alert", payload=ALERT, assigned_to="ops")
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(Task.new(type="alert", payload=ALERT, assigned_to="ops"))
 
     assert ended.status == "completed"
     assert ended.retry_count == 2
@@ -44,24 +46,16 @@ async def test_the_wait_a_server_asks_for_is_kept(
     await start_worker().started()
     await queue.enqueue(Task.new(type="alert", payload=ALERT, assigned_to="ops"))
 
-    async def delayed() -> bool:
-        return (await queue.snapshot()).delayed == 1
-
-    await eventually(delayed, what="the task waits for its next attempt")
-    due_ms = (await queue.snapshot()).next_due_ms
-    assert due_ms is not None
-    assert due_ms > 1_700_000
+    assert await next_attempt_ms(queue) > 1_700_000
 
 
 async def test_a_refusal_fails_the_task_at_once(
-    queue: TaskQueue, records: Records, slack: SlackDouble, start_worker: StartWorker
+    records: Records, slack: SlackDouble, start_worker: StartWorker
 ) -> None:
     slack.next_responses = [Response(403, "action_prohibited")]
     await start_worker().started()
-    task = Task.new(type="alert", payload=ALERT, assigned_to="ops")
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(Task.new(type="alert", payload=ALERT, assigned_to="ops"))
 
     assert (ended.status, ended.retry_count) == ("failed", 0)
     refused = "the Slack webhook answered 403 Forbidden: action_prohibited"
@@ -83,9 +77,8 @@ async def test_the_smaller_of_the_tasks_and_the_workers_limit_ends_the_attempts(
     slack.next_responses = [Response(500, "broken")] * 10
     await start_worker(OPSAGENT_RETRY_MAX_ATTEMPTS=worker_attempts).started()
     task = Task.new(type="alert", payload=ALERT, assigned_to="ops", max_retries=max_retries)
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     assert ended.status == "failed"
     assert str(ended.error).startswith(f"gave up after {attempts} attempt")
@@ -94,15 +87,13 @@ async def test_the_smaller_of_the_tasks_and_the_workers_limit_ends_the_attempts(
 
 
 async def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again(
-    queue: TaskQueue, records: Records, held_url: str, start_worker: StartWorker
+    records: Records, held_url: str, start_worker: StartWorker
 ) -> None:
     worker = await start_worker(
         OPSAGENT_TASK_TIMEOUT="200ms", OPSAGENT_RETRY_MAX_ATTEMPTS="2"
     ).started()
-    task = Task.new(type="monitor", payload={"url": held_url}, assigned_to="ops")
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(monitor(held_url))
 
     assert ended.error == "gave up after 2 attempts: took longer than the 0.2 s a task may take"
     assert (
@@ -112,14 +103,12 @@ async def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again(
 
 
 async def test_a_deployment_whose_reply_was_lost_is_found_again_and_not_repeated(
-    queue: TaskQueue, records: Records, vercel: VercelDouble, start_worker: StartWorker
+    records: Records, vercel: VercelDouble, start_worker: StartWorker
 ) -> None:
     vercel.replies_to_lose = 1
     await start_worker().started()
-    task = Task.new(type="deploy", payload=DEPLOY, assigned_to="ops")
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(Task.new(type="deploy", payload=DEPLOY, assigned_to="ops"))
 
     assert (ended.status, ended.retry_count) == ("completed", 1)
     assert len(vercel.created) == 1
@@ -144,7 +133,7 @@ async def test_a_deployment_outlives_the_worker_that_started_it(
 
 
 async def test_the_token_appears_nowhere_even_if_the_other_side_repeats_it(
-    queue: TaskQueue, records: Records, vercel: VercelDouble, start_worker: StartWorker
+    records: Records, vercel: VercelDouble, start_worker: StartWorker
 ) -> None:
     vercel.next_responses = [
         lambda request: Response(
@@ -152,10 +141,8 @@ async def test_the_token_appears_nowhere_even_if_the_other_side_repeats_it(
         )
     ]
     worker = await start_worker(LOG_LEVEL="DEBUG").started()
-    task = Task.new(type="deploy", payload=DEPLOY, assigned_to="ops")
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(Task.new(type="deploy", payload=DEPLOY, assigned_to="ops"))
 
     assert ended.error == "the Vercel API answered 400 Bad Request: saw Bearer [redacted] (bad)"
     worker.signal(signal.SIGTERM)
@@ -164,15 +151,13 @@ async def test_the_token_appears_nowhere_even_if_the_other_side_repeats_it(
 
 
 async def test_a_final_failure_reaches_sentry_once_and_without_secrets(
-    queue: TaskQueue, records: Records, slack: SlackDouble, start_worker: StartWorker
+    records: Records, slack: SlackDouble, start_worker: StartWorker
 ) -> None:
     slack.next_responses = [Response(500, f"broken by {TOKEN}")] * 2
     with LoopbackServer(lambda _request: Response(200, {})) as sentry:
         dsn = sentry.url.replace("http://", "http://key@") + "/1"
         worker = await start_worker(SENTRY_DSN=dsn, OPSAGENT_RETRY_MAX_ATTEMPTS="2").started()
-        task = Task.new(type="alert", payload=ALERT, assigned_to="ops")
-        await queue.enqueue(task)
-        await records.finished(task)
+        await records.run(Task.new(type="alert", payload=ALERT, assigned_to="ops"))
         worker.signal(signal.SIGTERM)
         assert await worker.exit_code() == 0
         (request,) = sentry.requests

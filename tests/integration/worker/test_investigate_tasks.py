@@ -7,8 +7,8 @@ import pytest
 from doubles.loopback import LoopbackServer, Response
 from doubles.slack import SlackDouble
 from doubles.vercel import VercelDouble
-from integration.worker.harness import TOKEN, EventLog, Records, StartWorker, eventually
-from opsagent_queue import Task, TaskQueue
+from integration.worker.harness import TOKEN, EventLog, Records, StartWorker
+from opsagent_queue import Task
 
 pytestmark = pytest.mark.integration
 
@@ -23,14 +23,18 @@ def investigate(**payload: object) -> Task:
     return Task.new(type="investigate", payload=payload, assigned_to="ops", source="user")
 
 
+async def fail_three_tasks(records: Records) -> None:
+    for _ in range(3):
+        task = Task.new(type="monitor", payload={"service": "nobody"}, assigned_to="ops")
+        assert (await records.run(task)).status == "failed"
+
+
 async def test_a_calm_investigation_goes_through_all_four_phases(
-    queue: TaskQueue, records: Records, start_worker: StartWorker, health_url: str
+    records: Records, start_worker: StartWorker, health_url: str
 ) -> None:
     await start_worker(ORCHESTRATOR_URL=health_url).started()
-    task = investigate(issue="deployments are slow")
-    await queue.enqueue(task)
 
-    result = (await records.finished(task)).metadata["result"]
+    result = (await records.run(investigate(issue="deployments are slow"))).metadata["result"]
 
     assert result["issue"] == "deployments are slow"
     assert result["observe"]["queue"]["in_flight"] == 1
@@ -44,7 +48,6 @@ async def test_a_calm_investigation_goes_through_all_four_phases(
 
 
 async def test_failures_after_a_deployment_lead_to_a_proposal_and_an_alert(
-    queue: TaskQueue,
     records: Records,
     events: EventLog,
     vercel: VercelDouble,
@@ -54,16 +57,10 @@ async def test_failures_after_a_deployment_lead_to_a_proposal_and_an_alert(
 ) -> None:
     live = vercel.add_deployment(project="web", target="production")
     await start_worker(MONITOR_SERVICE_URLS=f"web={broken_url}").started()
-    failing = [
-        Task.new(type="monitor", payload={"service": "nobody"}, assigned_to="ops") for _ in range(3)
-    ]
-    for failed in failing:
-        await queue.enqueue(failed)
-    await records.ended(*(failed.task_id for failed in failing))
+    await fail_three_tasks(records)
     task = investigate(issue="web is down", project="web", notify=True)
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     result = ended.metadata["result"]
     failures = result["observe"]["failures"]
@@ -84,54 +81,37 @@ async def test_failures_after_a_deployment_lead_to_a_proposal_and_an_alert(
     told = await records.finished(alert)
     assert (told.status, told.parent_task_id) == ("completed", task.task_id)
     assert "restore web" in str(slack.messages)
-    await eventually(
-        lambda: "health.degraded" in events.types(task.task_id), what="the finding is published"
-    )
-    event = events.one("health.degraded", task_id=task.task_id)
+    event = await events.published("health.degraded", task_id=task.task_id)
     assert event.payload["recommended"] == "restore web"
 
 
 async def test_a_rollback_is_proposed_and_not_made(
-    queue: TaskQueue,
-    records: Records,
-    events: EventLog,
-    vercel: VercelDouble,
-    start_worker: StartWorker,
+    records: Records, events: EventLog, vercel: VercelDouble, start_worker: StartWorker
 ) -> None:
     live = vercel.add_deployment(project="web", target="production")
     await start_worker().started()
-    failing = [
-        Task.new(type="monitor", payload={"service": "nobody"}, assigned_to="ops") for _ in range(3)
-    ]
-    for failed in failing:
-        await queue.enqueue(failed)
-    await records.ended(*(failed.task_id for failed in failing))
+    await fail_three_tasks(records)
     task = investigate(issue="web is down")
-    await queue.enqueue(task)
 
-    result = (await records.finished(task)).metadata["result"]
+    result = (await records.run(task)).metadata["result"]
 
     assert result["decide"]["action"]["parameters"] == {"project": "web", "deployment_id": live}
     assert result["act"]["done"] == ["published health.degraded", "proposed a rollback"]
     assert vercel.created == []
-    await eventually(
-        lambda: "alert.triggered" in events.types(task.task_id), what="the proposal is published"
-    )
-    proposal = events.one("alert.triggered", task_id=task.task_id)
+    proposal = await events.published("alert.triggered", task_id=task.task_id)
     assert proposal.priority == "critical"
     assert proposal.payload["alert_type"] == "rollback_proposed"
     assert proposal.payload["deployment_id"] == live
 
 
 async def test_what_cannot_be_seen_is_told_and_fails_nothing(
-    queue: TaskQueue, records: Records, start_worker: StartWorker
+    records: Records, start_worker: StartWorker
 ) -> None:
     # Nobody listens there, and a project that nobody has is asked for.
     await start_worker(VERCEL_API_URL="http://127.0.0.1:9").started()
     task = investigate(issue="anything", project="web")
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     result = ended.metadata["result"]
     assert ended.status == "completed"

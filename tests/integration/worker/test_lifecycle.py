@@ -7,17 +7,13 @@ from redis.asyncio import Redis
 
 from doubles.loopback import Gate
 from fixtures.redis import RedisServer
-from integration.worker.harness import Records, StartWorker, WorkerProcess, eventually
-from opsagent_queue import Task, TaskQueue
+from integration.worker.harness import Records, StartWorker, WorkerProcess, eventually, monitor
+from opsagent_queue import TaskQueue
 
 pytestmark = pytest.mark.integration
 
 CLAIM_BY_POD_1 = "pod-1 v1.2.3"
 """How a claim of the first worker shows among the commands Redis executes: who claims, running what."""
-
-
-def monitor(url: str) -> Task:
-    return Task.new(type="monitor", payload={"url": url}, assigned_to="ops")
 
 
 async def test_a_worker_without_its_settings_names_every_one_that_is_missing() -> None:

@@ -8,19 +8,15 @@ import pytest
 from redis.asyncio import Redis
 
 from doubles.loopback import Gate
-from integration.worker.harness import WORKER, Records, StartWorker, eventually
+from integration.worker.harness import WORKER, Records, StartWorker, eventually, monitor
 from integration.worker.in_process import SLOTS, Bench
-from opsagent_queue import ClaimResult, QueueUnavailableError, Task, TaskQueue
+from opsagent_queue import ClaimResult, QueueUnavailableError, TaskQueue
 from opsagent_worker.handlers.context import TaskContext
 
 pytestmark = pytest.mark.integration
 
 MARKED = "marked to go: no task is claimed until the mark is removed"
 ANNOUNCED = 50
-
-
-def monitor(url: str) -> Task:
-    return Task.new(type="monitor", payload={"url": url}, assigned_to="ops")
 
 
 class Asked(TaskQueue):

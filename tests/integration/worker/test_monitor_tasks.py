@@ -93,13 +93,12 @@ async def test_a_change_of_health_is_told_once_whoever_looks(
 
 
 async def test_a_target_that_is_down_at_its_first_check_is_news(
-    queue: TaskQueue, records: Records, events: EventLog, start_worker: StartWorker
+    records: Records, events: EventLog, start_worker: StartWorker
 ) -> None:
     await start_worker().started()
     task = monitor(url="http://127.0.0.1:9/health")
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     assert ended.status == "completed"
     result = ended.metadata["result"]
@@ -171,17 +170,11 @@ async def test_every_kind_of_target_is_checked_by_name_and_shows_no_password(
     ],
 )
 async def test_what_cannot_be_checked_fails_at_once_and_says_what_can(
-    queue: TaskQueue,
-    records: Records,
-    start_worker: StartWorker,
-    payload: dict[str, object],
-    reason: str,
+    records: Records, start_worker: StartWorker, payload: dict[str, object], reason: str
 ) -> None:
     await start_worker().started()
-    task = monitor(**payload)
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(monitor(**payload))
 
     assert (ended.status, ended.retry_count) == ("failed", 0)
     assert reason in str(ended.error)

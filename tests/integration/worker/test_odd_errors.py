@@ -23,12 +23,9 @@ async def test_an_odd_error_fails_its_task_and_holds_up_no_other(
 ) -> None:
     await start_awkward().started()
     odd = Task.new(type=kind, payload={}, assigned_to="ops", max_retries=0)
-    await queue.enqueue(odd)
-    ended = await records.finished(odd)
 
-    after = Task.new(type="alert", payload={}, assigned_to="ops")
-    await queue.enqueue(after)
-    await records.finished(after)
+    ended = await records.run(odd)
+    await records.run(Task.new(type="alert", payload={}, assigned_to="ops"))
 
     assert (ended.status, ended.error) == ("failed", error)
     assert (await queue.counters()).get("rescued", 0) == 0

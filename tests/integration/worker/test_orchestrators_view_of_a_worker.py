@@ -9,12 +9,12 @@ from redis.asyncio import Redis
 from doubles.loopback import Gate, Response
 from doubles.orchestrator import Channels, Orchestrator, Statistics
 from doubles.slack import SlackDouble
+from doubles.vercel import GIT_SOURCE
 from integration.worker.harness import Records, StartWorker, eventually
 from opsagent_queue import Task, TaskQueue
 
 pytestmark = pytest.mark.integration
 
-GIT_SOURCE = {"type": "github", "org": "example", "repo": "web", "ref": "main"}
 ALERT = {"alert_type": "disk", "severity": "high", "message": "almost full"}
 
 

@@ -20,21 +20,16 @@ from integration.worker.harness import (
     StartWorker,
     WorkerProcess,
     eventually,
+    monitor,
 )
-from opsagent_queue import Task, TaskQueue, connect
+from opsagent_queue import TaskQueue, connect
 
 pytestmark = pytest.mark.integration
 
 
-def monitor(url: str) -> Task:
-    return Task.new(type="monitor", payload={"url": url}, assigned_to="ops")
-
-
-async def completed(queue: TaskQueue, records: Records, url: str) -> None:
+async def completed(records: Records, url: str) -> None:
     """A new task is done: the worker is well."""
-    task = monitor(url)
-    await queue.enqueue(task)
-    assert (await records.finished(task)).status == "completed"
+    assert (await records.run(monitor(url))).status == "completed"
 
 
 async def told(worker: WorkerProcess, reason: str) -> None:
@@ -78,7 +73,7 @@ async def test_what_a_task_achieved_while_redis_was_frozen_is_reported_afterward
     ended = await records.finished(task)
     assert (ended.status, ended.retry_count) == ("completed", 0)
     assert gate.arrived == 1
-    await completed(queue, records, health_url)
+    await completed(records, health_url)
     assert await queue.counters() == {}
 
 
@@ -105,7 +100,7 @@ async def test_after_a_flush_the_worker_stops_what_nobody_knows_of_and_serves_wh
         return await worker.metric("opsagent_worker_leases_lost_total") == 1
 
     await eventually(lost, what="the lease is known to be lost")
-    await completed(queue, records, health_url)
+    await completed(records, health_url)
     assert events.types(running.task_id) == ["task.created", "task.started"]
     assert events.types(waiting.task_id) == ["task.created"]
     assert await client.exists(queue.keys.record(running.task_id)) == 0
@@ -167,7 +162,7 @@ async def test_a_server_that_became_a_replica_is_waited_for(
 
     await client.replicaof("NO", "ONE")
 
-    await completed(queue, records, health_url)
+    await completed(records, health_url)
     assert redis_server.running
 
 
@@ -176,12 +171,7 @@ async def allow(client: Redis, password: str, *rules: str) -> None:
 
 
 async def test_a_worker_with_the_documented_rights_works_and_waits_while_they_are_gone(
-    client: Redis,
-    queue: TaskQueue,
-    records: Records,
-    redis_url: str,
-    start_worker: StartWorker,
-    health_url: str,
+    client: Redis, records: Records, redis_url: str, start_worker: StartWorker, health_url: str
 ) -> None:
     await allow(client, "another-word", *rule("opsagent-worker"))
     worker = start_worker(REDIS_URL=redis_url.replace("redis://", "redis://pod:right-word@"))
@@ -191,12 +181,12 @@ async def test_a_worker_with_the_documented_rights_works_and_waits_while_they_ar
 
     await allow(client, "right-word", *rule("opsagent-worker"))
     await worker.started()
-    await completed(queue, records, health_url)
+    await completed(records, health_url)
 
     await allow(client, "right-word", *rule("opsagent-worker"), "-evalsha")
     await told(worker, "docs/redis.md lists what has to be granted")
     await allow(client, "right-word", *rule("opsagent-worker"))
-    await completed(queue, records, health_url)
+    await completed(records, health_url)
     refused = {
         entry["object"]
         for entry in await client.acl_log()
@@ -246,7 +236,7 @@ async def test_a_task_that_runs_during_a_failover_is_reported_to_the_new_master(
         await eventually(new_master, what="there is a new master")
         ended = await records.finished(task)
         assert (ended.status, ended.retry_count) == ("completed", 0)
-        await completed(queue, records, health_url)
+        await completed(records, health_url)
         assert gate.arrived == 1
     assert "watch-word" not in "".join(worker.output)
 

@@ -65,12 +65,12 @@ async def test_a_running_task_is_told_of_near_its_deadline_and_at_it(
     await records.finished(task)
 
     assert sla_events(events, task) == [WARNING, VIOLATION]
-    warning = events.one(WARNING, task_id=task.task_id)
+    warning = await events.published(WARNING, task_id=task.task_id)
     assert (warning.priority, warning.trace_id) == ("high", task.trace_id)
     assert 0.4 <= warning.payload["elapsed_seconds"] < 2
     assert warning.payload["remaining_seconds"] > 0
     assert warning.payload["threshold"] == 0.2
-    violation = events.one(VIOLATION, task_id=task.task_id)
+    violation = await events.published(VIOLATION, task_id=task.task_id)
     assert violation.priority == "critical"
     assert violation.payload["target"] == "two seconds"
     assert violation.payload["allowed_seconds"] == 2

@@ -2,13 +2,11 @@
 
 import pytest
 
-from doubles.vercel import BUILD_FAILS, VercelDouble
+from doubles.vercel import GIT_SOURCE, VercelDouble
 from integration.worker.harness import EventLog, Records, StartWorker, eventually
 from opsagent_queue import Task, TaskQueue
 
 pytestmark = pytest.mark.integration
-
-GIT_SOURCE = {"type": "github", "org": "example", "repo": "web", "ref": "main"}
 
 
 def ops_task(kind: str, payload: dict[str, object], *, assigned_to: str = "ops") -> Task:
@@ -38,17 +36,12 @@ async def test_tasks_of_either_agent_name_finish_and_foreign_ones_stay_untouched
 
 
 async def test_a_monitor_task_reports_what_it_saw(
-    queue: TaskQueue,
-    records: Records,
-    events: EventLog,
-    start_worker: StartWorker,
-    health_url: str,
+    records: Records, events: EventLog, start_worker: StartWorker, health_url: str
 ) -> None:
     await start_worker(MONITOR_SERVICE_URLS=f"web={health_url}").started()
     task = ops_task("monitor", {"service": "web"})
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     result = ended.metadata["result"]
     assert result["healthy"] is True
@@ -61,7 +54,7 @@ async def test_a_monitor_task_reports_what_it_saw(
         lambda: events.types(task.task_id) == ["task.created", "task.started", "task.completed"],
         what="each step of the task is published once",
     )
-    started = events.one("task.started", task_id=task.task_id)
+    started = await events.published("task.started", task_id=task.task_id)
     assert started.source_agent == "ops"
     assert started.trace_id == task.trace_id
     assert started.payload == {
@@ -74,19 +67,14 @@ async def test_a_monitor_task_reports_what_it_saw(
 
 
 async def test_a_deploy_task_follows_its_deployment_until_it_is_ready(
-    queue: TaskQueue,
-    records: Records,
-    events: EventLog,
-    vercel: VercelDouble,
-    start_worker: StartWorker,
+    records: Records, events: EventLog, vercel: VercelDouble, start_worker: StartWorker
 ) -> None:
     await start_worker().started()
     task = ops_task(
         "deploy", {"project": "web", "environment": "production", "gitSource": GIT_SOURCE}
     )
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     result = ended.metadata["result"]
     assert ended.status == "completed"
@@ -107,16 +95,15 @@ async def test_a_deploy_task_follows_its_deployment_until_it_is_ready(
 
 
 async def test_a_deploy_task_without_a_source_repeats_the_latest_good_deployment(
-    queue: TaskQueue, records: Records, vercel: VercelDouble, start_worker: StartWorker
+    records: Records, vercel: VercelDouble, start_worker: StartWorker
 ) -> None:
     latest = vercel.add_deployment(project="web", target=None)
     vercel.add_deployment(project="web", target="production")
     vercel.add_deployment(project="web", target=None, state="ERROR")
     await start_worker().started()
     task = ops_task("deploy", {"service": "web", "environment": "preview"})
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     assert ended.status == "completed"
     (created,) = vercel.created
@@ -125,37 +112,13 @@ async def test_a_deploy_task_without_a_source_repeats_the_latest_good_deployment
     assert "target" not in created
 
 
-async def test_a_failed_build_fails_the_task_at_once_and_says_why(
-    queue: TaskQueue,
-    records: Records,
-    events: EventLog,
-    vercel: VercelDouble,
-    start_worker: StartWorker,
-) -> None:
-    vercel.states = BUILD_FAILS
-    await start_worker().started()
-    task = ops_task("deploy", {"project": "web", "gitSource": GIT_SOURCE})
-    await queue.enqueue(task)
-
-    ended = await records.finished(task)
-
-    assert ended.status == "failed"
-    assert "exited with 1" in str(ended.error)
-    assert ended.retry_count == 0
-    assert len(vercel.created) == 1
-    await eventually(
-        lambda: "deploy.failed" in events.types(task.task_id), what="the failure is published"
-    )
-
-
 async def test_a_type_without_handler_fails_once_and_names_the_known_ones(
-    queue: TaskQueue, records: Records, start_worker: StartWorker
+    records: Records, start_worker: StartWorker
 ) -> None:
     worker = await start_worker().started()
     task = ops_task("refactor", {})
-    await queue.enqueue(task)
 
-    ended = await records.finished(task)
+    ended = await records.run(task)
 
     assert ended.status == "failed"
     assert ended.error == (
