@@ -16,6 +16,7 @@ from fixtures.queue_bench import LONG_MS, Bench
 from opsagent_queue import (
     Created,
     Event,
+    Finished,
     Heartbeat,
     PlainQueue,
     Progress,
@@ -113,9 +114,12 @@ async def finishing_what_nobody_touched(it: Bench, all_: Bench) -> None:
 
 
 async def finishing_with_more_kinds_of_errors_than_are_counted(it: Bench, all_: Bench) -> None:
-    for number in range(200):
-        claim = await all_.claim_one()
-        await all_.finish(claim.lease, status="failed", error="x", error_class=f"E{number}")
+    await all_.produce(*(all_.task() for _ in range(200)))
+    failed = [
+        Finished(lease=one.lease, status="failed", seconds=1, error="x", error_class=f"E{number}")
+        for number, one in enumerate((await all_.claim(200)).claims)
+    ]
+    await all_.queue.finish(failed, version="v1", result_ttl_ms=LONG_MS)
     claim = await all_.claim_one()
     assert await it.finish(claim.lease, status="failed", error="x", error_class="Another")
 
@@ -364,6 +368,8 @@ async def reading_a_stream_of_another_system(it: Bench, all_: Bench) -> None:
 async def hearing_of_a_key(it: Bench, _: Bench) -> None:
     async with it.client.pubsub() as pubsub:
         await pubsub.subscribe("__keyspace@0__:celery")
+        assert await pubsub.get_message(timeout=5) is not None
+        await pubsub.unsubscribe("__keyspace@0__:celery")
         assert await pubsub.get_message(timeout=5) is not None
 
 
