@@ -41,6 +41,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """From the start of its process until it had written the first status of each of these."""
     start_seconds: float
     """The same, of a second start, until it was ready and had visited every object."""
+    start_cpu_seconds: float
+    """CPU that this start took."""
     memory_mib: float
     """After that start and the rest."""
     woken_memory_mib: float
@@ -114,8 +116,8 @@ def _fleet(on: World, *, base: float, new: range, size: int, rest: float) -> Fle
         operator.program.until(
             lambda: _all_visited(operator, size), seconds=START_SECONDS, what="all to be visited"
         )
-        start = time.monotonic() - began
-        say(f"{size:,} objects: start {start:.1f} s, {operator.memory_mib:.0f} MiB")
+        start, start_cpu = time.monotonic() - began, operator.cpu_seconds
+        say(f"{size:,} objects: start {start:.1f} s, of which {start_cpu:.1f} s CPU")
         time.sleep(_POLLS_SECONDS)
 
         on.audit.read()
@@ -144,6 +146,7 @@ def _fleet(on: World, *, base: float, new: range, size: int, rest: float) -> Fle
             first_start_objects=len(new),
             first_start_seconds=first,
             start_seconds=start,
+            start_cpu_seconds=start_cpu,
             memory_mib=memory,
             woken_memory_mib=operator.memory_mib,
             rest_seconds=seconds,

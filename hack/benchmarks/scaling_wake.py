@@ -10,7 +10,6 @@ from benchmarks.scaling_world import (
     PATIENCE_SECONDS,
     Operator,
     World,
-    Write,
     manifest,
     world,
 )
@@ -65,19 +64,15 @@ def _rise(on: World, operator: Operator, count: int) -> Round:
         seconds=PATIENCE_SECONDS,
     )
     writes = [write for write in on.audit.read() if write.resource == "deployments"]
-    if operator.program.exit_code is not None or not writes:
+    if operator.program.exit_code is not None or not any(write.accepted for write in writes):
         raise BenchmarkError(f"the operator did not scale; {operator.program.last_words}")
     return Round(
         replicas=count,
         # The last one: with several writes the number is reached only then.
-        accepted_ms=1000 * (_last(writes).at - began),
+        accepted_ms=1000 * (max(write.at for write in writes if write.accepted) - began),
         writes=len(writes),
         ready_ms=1000 * (ready - began),
     )
-
-
-def _last(writes: list[Write]) -> Write:
-    return max(writes, key=lambda write: write.at)
 
 
 def _settle(on: World) -> None:
