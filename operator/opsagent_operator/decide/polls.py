@@ -44,6 +44,9 @@ def _waits(
     working = isinstance(queue, QueueState) and queue.work + queue.soon > 0
     moving = situation.ready != situation.desired or situation.replacing
     yield polls.active if unknown or working or moving else polls.idle
+    spec, target, replicas = observed.worker.spec, situation.target, situation.replicas
+    if isinstance(spec, InvalidSpec) or replicas is None:
+        return
     if isinstance(queue, QueueState) and not queue.task_aware:
         yield PLAIN
     if memory.draining_since:
@@ -52,9 +55,6 @@ def _waits(
         yield memory.silent_since + FIRST_HEARTBEAT - now
     if memory.idle_since and not unknown:
         yield min(memory.idle_since.values()) + REST - now
-    spec, target, replicas = observed.worker.spec, situation.target, situation.replicas
-    if isinstance(spec, InvalidSpec) or replicas is None:
-        return
     if replicas.until is not None:
         yield replicas.until - now
     if isinstance(queue, QueueState) and queue.next_due is not None and _by_depth(spec):

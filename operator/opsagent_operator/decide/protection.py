@@ -28,8 +28,10 @@ def protection(
     its author's and stay as they are.
     """
     queue = observed.queue
-    if not isinstance(queue, QueueState) or not queue.task_aware:
+    if not isinstance(queue, QueueState):
         return {}, memory
+    if not queue.task_aware:
+        return {}, memory.updated(idle_since={})
     templates = {revision.name: revision.template for revision in observed.revisions}
     changes: dict[str, Mapping[str, str | None]] = {}
     idle_since: dict[str, datetime] = {}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fixtures.world import UNREACHABLE, V2, World, make_queue
 from opsagent_operator.decide.polls import Polls
 from opsagent_operator.decide.reconcile import decide
-from opsagent_operator.model.observed import Memory, Observed, QueueState
+from opsagent_operator.model.observed import InvalidSpec, Memory, Observed, QueueState
 from opsagent_operator.model.plan import Plan
 
 IDLE, ACTIVE = 30.0, 15.0
@@ -139,6 +139,23 @@ def test_a_protection_that_cannot_end_while_the_queue_is_unknown_is_no_reason_to
     world.memory = decide(replace(observed, memory=memory), world.now).memory
     plan = decide(replace(observed, memory=world.memory), world.now + timedelta(seconds=1))
     assert plan.requeue_after >= timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    "changed", ["becomes a plain one", "belongs to a spec that cannot be read"]
+)
+def test_what_was_to_be_waited_for_is_no_reason_to_hurry_when_the_queue(changed: str) -> None:
+    world = running()
+    since = world.now - timedelta(minutes=1)
+    memory = replace(world.memory, idle_since={"pod": since}, draining_since={"pod": since})
+    if changed == "becomes a plain one":
+        world.queue = make_queue(pending=16, in_flight=None, task_aware=False)
+    else:
+        world.spec = InvalidSpec(message="a newer operator wrote this")
+    world.memory = memory
+    world.visit()
+    world.tick(5)
+    assert world.visit().requeue_after > timedelta(seconds=1)
 
 
 def test_a_delayed_task_finds_a_worker_that_is_ready_when_it_is_due() -> None:
