@@ -61,6 +61,7 @@ if paused + draining > 0 then return {paused, next_due_ms(), 0, {}, draining} en
 
 -- Nothing waits, as each time when a worker looks that has nothing to do: so there is nothing to know, either.
 if redis.call('EXISTS', TASKS, DELAYED) == 0 then
+  redis.call('DEL', batch)  -- is not there: but a replica refuses even that, and it is not the place to look
   if redis.call('EXISTS', TYPES, FOREIGN, HELD) > 0 then clear_index() end
   return {0, '', 0, {}, 0}
 end
