@@ -23,6 +23,7 @@ class SecretCache:
     def __init__(self, read: Read) -> None:
         self._read = read
         self._known: dict[Key, tuple[float, Mapping[str, str]]] = {}
+        self._reading: dict[Key, asyncio.Task[Mapping[str, str] | None]] = {}
 
     async def get(self, key: Key) -> Mapping[str, str] | None:
         """The Secret's data as text; None if there is no such Secret.
@@ -33,17 +34,33 @@ class SecretCache:
         now = asyncio.get_running_loop().time()
         if (known := self._known.get(key)) is not None and now < known[0] + TTL:
             return known[1]
+        # A thousand objects that share a Secret ask for it at the same moment: it is read once.
+        reading = self._reading.get(key)
+        if reading is None:
+            reading = self._reading[key] = asyncio.create_task(self._read_now(key, now))
+            reading.add_done_callback(lambda done: self._ended(key, done))
+        return await asyncio.shield(reading)
+
+    async def _read_now(self, key: Key, now: float) -> Mapping[str, str] | None:
         try:
             data = (await self._read(key)).get("data") or {}
         except NotFound:
             return None  # not remembered: whoever creates it waits for us to see it
         decoded = {name: _decode(value) for name, value in data.items()}
-        self._known[key] = (now, decoded)
+        if self._reading.get(key) is asyncio.current_task():
+            self._known[key] = (now, decoded)
         return decoded
+
+    def _ended(self, key: Key, reading: asyncio.Task[Mapping[str, str] | None]) -> None:
+        if self._reading.get(key) is reading:
+            del self._reading[key]
+        if not reading.cancelled():
+            reading.exception()  # whoever waited has it; perhaps nobody does any more
 
     def forget(self, key: Key) -> None:
         """Read it again when it is asked for next: what it says did not work."""
         self._known.pop(key, None)
+        self._reading.pop(key, None)
 
     def prune(self) -> None:
         """Forget what is outdated anyway."""
