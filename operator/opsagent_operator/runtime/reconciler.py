@@ -62,7 +62,8 @@ class Reconciler:
         self._executor = executor
         self._metrics = metrics
         self._decide = decide
-        self._memories: dict[Key, Memory] = {}
+        self._memories: dict[Key, tuple[str, Memory]] = {}
+        """With the uid of the object: another one that took its name has no past."""
         self._announced: dict[Key, float] = {}
         self._resting = resting
         self._untold: dict[Key, _Untold] = {}
@@ -79,7 +80,7 @@ class Reconciler:
         """
         if (untold := self._untold.pop(key, None)) is not None:
             await self._executor.report(*untold)
-            self._memories[key] = untold.plan.memory
+            self._memories[key] = untold.worker.uid, untold.plan.memory
             return timedelta()
         announced = self._announced.pop(key, None)
         if announced is None and await self._resting.undisturbed(key):
@@ -107,7 +108,9 @@ class Reconciler:
             return None
 
         # 2. Observe: the queue first, because that takes a moment in which the cluster goes on.
-        memory = self._memories.get(key, Memory())
+        uid, memory = self._memories.get(key, (worker.uid, Memory()))
+        if uid != worker.uid:
+            memory = Memory()
         versions = self._timed_versions(key, worker)
         queue = await self._queues.observe(worker, start_time=memory.start_time, versions=versions)
         if version != self._cache.version(key):
@@ -151,7 +154,7 @@ class Reconciler:
         # What could not be told is decided again: that it was is remembered only then.
         if told:
             await self._executor.report(observed.worker, plan, changes.corrections)
-            self._memories[key] = plan.memory
+            self._memories[key] = observed.worker.uid, plan.memory
         else:
             self._untold[key] = _Untold(observed.worker, plan, changes.corrections)
         if changes.rejection is not None:

@@ -413,3 +413,18 @@ def test_what_could_not_be_told_is_decided_again(run: Run) -> None:
         assert [observed.memory.asked for observed in bench.decided] == [None, None]
 
     run(work())
+
+
+def test_an_object_that_took_the_name_of_another_is_decided_without_its_past(run: Run) -> None:
+    async def work() -> None:
+        bench = Bench()
+        bench.plan = Plan(outcome=outcome(0, 6), requeue_after=REST)
+        await bench.visit()
+        other = worker(2)
+        other["metadata"]["uid"] = "8e3a"
+        bench.cache.observe(WORKERS, other, listed=False)
+        await bench.visit()
+        await bench.visit()
+        assert [observed.memory.asked for observed in bench.decided] == [None, None, 6]
+
+    run(work())
