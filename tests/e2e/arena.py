@@ -171,7 +171,7 @@ class Arena:
         return self._watched("work", f"seconds={seconds}")
 
     def hold(self, gate: str = "open") -> Order:
-        """A task that takes until `release` is called."""
+        """A task that takes until `release` is called, which has to be within a minute."""
         return self._watched("hold", f"gate={self.namespace}-{gate}")
 
     def release(self, gate: str = "open") -> None:
@@ -180,7 +180,8 @@ class Arena:
     def _watched(self, verb: str, query: str) -> Order:
         order = Order(type="monitor", payload={})
         url = f"{self.backing.sandbox_url}/{verb}?task={order.task_id}&{query}"
-        return Order(type="monitor", payload={"url": url}, task_id=order.task_id)
+        payload = {"url": url, "timeout": "1m"}  # the longest there is
+        return Order(type="monitor", payload=payload, task_id=order.task_id)
 
     def tally(self) -> Tally:
         return take_stock(self.redis, self.keys, self.tasks)
