@@ -32,6 +32,8 @@ STAYING: Final = 10
 LONG_SECONDS: Final = 60.0
 PATIENCE_SECONDS: Final = 300.0
 _LOOK_SECONDS: Final = 0.25
+_TOGETHER: Final = 5
+"""Workers that are started at the same time."""
 
 Spec = Mapping[str, Any]
 
@@ -211,9 +213,15 @@ class _Scene:
     def scale_in(self, number: int) -> ScaleIn:
         """All workers hold a task; then half of them have got nothing, the others a long one each."""
         gate = f"{NAMESPACE}-{number}"
-        ids = self._enqueue(*(self._order("hold", f"gate={gate}") for _ in range(WORKERS)))
-        self._until(lambda: len(self._holders()) == WORKERS, what=f"{WORKERS} busy workers")
-        say(f"{WORKERS} workers are busy")
+        ids = list[str]()
+        # A few at a time: twenty processes that start at once keep two cores busy for longer than a
+        # startup probe waits.
+        while len(ids) < WORKERS:
+            ids += self._enqueue(*(self._order("hold", f"gate={gate}") for _ in range(_TOGETHER)))
+            self._until(
+                lambda: len(self._holders()) == len(ids), what=f"{len(ids)} workers to be busy"
+            )
+            say(f"{len(ids)} workers are busy")
         long = self._enqueue(
             *(self._order("work", f"seconds={LONG_SECONDS:g}") for _ in range(STAYING))
         )
