@@ -19,7 +19,7 @@ __all__ = ["status", "status_delay"]
 Json = dict[str, Any]
 
 COALESCE = timedelta(seconds=5)
-"""Numbers that move all the time (queue depth, busy workers) are written at most this often."""
+"""What moves all the time (queue depth, busy workers, whether a step is held) is written at most this often."""
 
 
 def status(situation: Situation, conditions: list[Mapping[str, Any]], now: datetime) -> Json:
@@ -71,8 +71,15 @@ def _without_numbers(status: Mapping[str, Any]) -> Mapping[str, Any]:
     decision = status.get("decision", {})
     if decision.get("action") in {"Hold", "Steady"}:  # a queue that wavers makes one of the other
         decision = {}
+    # So does one of these of the other, while workers cannot start.
+    conditions = [
+        condition
+        for condition in status.get("conditions", [])
+        if condition["reason"] not in {"QueueDepth", "WorkersCannotStart"}
+    ]
     return {
         **status,
+        "conditions": conditions,
         "queue": sorted(status.get("queue", {})),
         "workers": workers,
         "decision": decision,

@@ -143,6 +143,22 @@ def test_a_queue_that_wavers_around_the_number_of_workers_is_no_stream_of_writes
     assert world.status_writes - writes <= 3
 
 
+def test_a_queue_that_wavers_while_workers_cannot_start_is_no_stream_of_warnings() -> None:
+    world = running()
+    world.broken = {V1}
+    world.kubelet()
+    world.settle()
+    world.events.clear()
+    writes = world.status_writes
+    for look in range(100):
+        world.queue = make_queue(pending=20 + look if look % 2 else 16)
+        world.visit()
+        world.tick(0.1)
+    assert world.replicas() == {V1: 4}
+    assert world.status_writes - writes <= 3
+    assert len(world.events) <= 3
+
+
 def test_a_fallback_is_told_once() -> None:
     world = running()
     world.change(scaling={"whenUnknown": {"after": "30s", "replicas": 6}})
