@@ -213,15 +213,7 @@ class _Scene:
     def scale_in(self, number: int) -> ScaleIn:
         """All workers hold a task; then half of them have got nothing, the others a long one each."""
         gate = f"{NAMESPACE}-{number}"
-        ids = list[str]()
-        # A few at a time: twenty processes that start at once keep two cores busy for longer than a
-        # startup probe waits.
-        while len(ids) < WORKERS:
-            ids += self._enqueue(*(self._order("hold", f"gate={gate}") for _ in range(_TOGETHER)))
-            self._until(
-                lambda: len(self._holders()) == len(ids), what=f"{len(ids)} workers to be busy"
-            )
-            say(f"{len(ids)} workers are busy")
+        ids = self._occupy(gate)
         long = self._enqueue(
             *(self._order("work", f"seconds={LONG_SECONDS:g}") for _ in range(STAYING))
         )
@@ -244,6 +236,20 @@ class _Scene:
             removed=WORKERS - len(staying),
             busy_removed=len(busy - staying),
         )
+
+    def _occupy(self, gate: str) -> list[str]:
+        """A task for each worker that ends when the gate is opened; returns when all are at work."""
+        ids = list[str]()
+        # A few at a time: twenty processes that start at once keep two cores busy for longer than a
+        # startup probe waits.
+        while len(ids) < WORKERS:
+            ids += self._enqueue(*(self._order("hold", f"gate={gate}") for _ in range(_TOGETHER)))
+            self._until_busy(len(ids))
+        return ids
+
+    def _until_busy(self, workers: int) -> None:
+        self._until(lambda: len(self._holders()) == workers, what=f"{workers} workers to be busy")
+        say(f"{workers} workers are busy")
 
     def _verdict(self, tasks: list[str], **seen: Any) -> ScaleIn:
         """What became of the tasks, by the orchestrator's records and the service they called."""
