@@ -102,15 +102,17 @@ elseif few and #few <= SAMPLE then
   foreign = waiting - #few
   look_at(few, glance, 1)
 else
-  for kind, size in pairs(sizes) do
-    add(kind, size)
-    find_oldest(kind)
-  end
   if indexed then
     known = known - gone_at_front()
     unknown = math.max(unknown, waiting - known)
     -- What else is missing from TASKS was taken by others, and those are other agents as a rule.
     foreign = math.max(0, waiting - unknown - known_ours - redis.call('SCARD', HELD))
+  end
+  -- Where that does not explain it, somebody took ours: no more of them wait than are there.
+  local share = math.min(1, (waiting - unknown) / math.max(1, known_ours))
+  for kind, size in pairs(sizes) do
+    add(kind, size * share)
+    find_oldest(kind)
   end
   if unknown > 0 then
     local sample = sample_of_unknown()

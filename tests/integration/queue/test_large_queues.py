@@ -216,6 +216,16 @@ async def test_what_other_agents_took_hides_nothing_new_of_a_large_queue(bench: 
     assert (after.pending, after.foreign, after.unknown) == (1300, 700, 0)
 
 
+async def test_no_more_are_pending_than_wait_when_another_consumer_takes_ours(bench: Bench) -> None:
+    tasks = [bench.task(type=kind) for kind in ["monitor", "deploy"] * 300]
+    await bench.produce(*tasks)
+    await complete(bench.queue)
+    await bench.client.zrem(bench.queue.keys.tasks, *(task.task_id for task in tasks[:240]))
+    snapshot = await bench.queue.snapshot()
+    assert (snapshot.pending, snapshot.foreign) == (360, 0)
+    assert snapshot.pending_by_type == {"monitor": 180, "deploy": 180}
+
+
 async def test_a_few_of_ours_among_very_many_others_are_counted_exactly(bench: Bench) -> None:
     await plant(bench, bench.task(assigned_to="faq"), 20_000)
     await complete(bench.queue)
