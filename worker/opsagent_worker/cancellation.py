@@ -18,8 +18,8 @@ async def cancel_until_done(
 ) -> None:
     """Cancels tasks as often as it takes them to end, every `again` seconds.
 
-    Once may not be enough: before Python 3.12 `asyncio.wait_for`, in which redis-py sends every command, swallows a
-    cancellation that arrives in the very moment in which the command has been sent.
+    Once may not be enough: before Python 3.12 `asyncio.wait_for`, which handlers and libraries use, swallows a cancellation
+    that arrives in the very moment in which what it waits for is done.
     """
     pending = set(tasks)
     while pending:
