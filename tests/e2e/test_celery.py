@@ -34,8 +34,9 @@ def celery_image(arena: Arena) -> tuple[str, dict[str, str]]:
 @pytest.fixture
 def celery_redis(arena: Arena) -> Iterator["Redis"]:
     """Where Celery's keys are."""
-    kwargs = {**arena.redis.connection_pool.connection_kwargs, "db": DATABASE}
-    with Redis(**kwargs) as client:
+    known = arena.redis.connection_pool.connection_kwargs
+    where = {name: known[name] for name in ("host", "port", "password", "decode_responses")}
+    with Redis(**where, db=DATABASE) as client:
         client.flushdb()
         yield client
         client.flushdb()
@@ -73,6 +74,12 @@ def send(arena: Arena, image: str, *, count: int, gate: str) -> None:
         "image": image,
         "command": ["python", "-m", "app", str(count), gate],
         "env": [{"name": "REDIS_URL", "valueFrom": secret}],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
     }
     arena.kubectl.apply(
         {
