@@ -52,7 +52,7 @@ class BatchingRedis(Redis):
         while self._batches:
             for batch in self._batches:
                 batch.cancel()
-            # Before Python 3.12 `asyncio.wait_for`, in which redis-py sends, may swallow one.
+            # Before Python 3.12 `asyncio.wait_for`, which redis-py uses, may swallow one.
             await asyncio.wait(self._batches, timeout=1.0)
         await super().aclose(close_connection_pool)
 

@@ -97,7 +97,7 @@ class Listener:
         """Listen no more."""
         task, self._task = self._task, None
         while task is not None and not task.done():
-            # Before Python 3.12 `asyncio.wait_for`, in which redis-py sends, may swallow one.
+            # Before Python 3.12 `asyncio.wait_for`, which redis-py uses, may swallow one.
             task.cancel()
             await asyncio.wait([task], timeout=1.0)
 
