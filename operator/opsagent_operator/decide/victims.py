@@ -134,12 +134,14 @@ def scale_in(
         removal = Removal(revision=lead.name, pods=going, others=others, at=now)
     elif wanted > asked:
         removal = None  # with more replicas again, nobody is to go who is still there
+    # A mark stays with a pod that is on its way out: work that comes before SIGTERM does is not for it.
+    marks = names | {pod.name for pod in observed.pods if pod.deleting and pod.name in queue.marked}
     told, why = _told(
         replicas, queue, confirmed, victims, count=count, asked=asked, wanted=wanted, spec=spec
     )
     return ScaleIn(
         replicas=count,
-        drain=names if names or queue.marked else None,
+        drain=marks if marks or queue.marked else None,
         costs={} if going and len(going) == len(pods) else _costs(observed.pods, going, names),
         told=told,
         memory=memory.updated(removal=removal, draining_since=since, lowering=why),

@@ -189,6 +189,7 @@ def test_a_victim_that_stays_busy_for_drain_timeout_gets_sigterm_then() -> None:
     assert "still busy after drainTimeout 1m" in world.events[-1].message
     world.finish(name, 2)
     world.step()
+    world.step()
     assert not world.marks
 
 
@@ -235,6 +236,21 @@ def test_more_work_before_the_chosen_have_gone_takes_their_cost_away() -> None:
     assert not world.marks
     world.step()
     assert len(world.running()) == 3
+
+
+def test_work_that_comes_while_an_idle_pod_is_on_its_way_out_is_not_for_that_pod() -> None:
+    world, _ = busy(0, of=3)
+    lowered(world, 2)
+    world.visit()
+    world.visit()
+    (chosen,) = world.marks
+    world.members[chosen].deleting = True
+    world.change(replicas=3, worker=WORKER)
+    world.visit()
+    assert world.marks == {chosen}
+    world.step()
+    world.step()
+    assert not world.marks
 
 
 def test_the_marks_stay_until_the_chosen_have_been_told_to_stop() -> None:
