@@ -51,7 +51,7 @@ def test_the_columns_tell_what_is_there(arena: Arena) -> None:
     arena.create_resting_worker()
     waiting = 1
     running = MAX_REPLICAS * CONCURRENCY
-    arena.enqueue(*(arena.hold() for _ in range(running + waiting)))
+    arena.enqueue_at_once(*(arena.hold() for _ in range(running + waiting)))
     arena.until_started(running)
 
     def columns() -> dict[str, str]:
