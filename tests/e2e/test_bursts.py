@@ -35,6 +35,7 @@ def test_bursts_of_long_and_short_tasks_are_served_from_zero_and_none_is_interru
             held = burst(arena, gate=f"first-{cycle}")
             arena.until_ready(MOST)
         assert writes in (None, ["patch"])
+        arena.release(f"first-{cycle}-short")
 
         # Idle workers go; those that hold a long task stay with it.
         until_only_holders_stay(arena, held)
@@ -43,6 +44,7 @@ def test_bursts_of_long_and_short_tasks_are_served_from_zero_and_none_is_interru
         more = burst(arena, gate=f"second-{cycle}")
         arena.until(lambda more=more: {*more} <= {*arena.owners()}, "the next long tasks to begin")  # type: ignore[misc] # bound at once
         assert {*held} <= {*arena.owners()}
+        arena.release(f"second-{cycle}-short")
         arena.release(f"first-{cycle}")
         until_only_holders_stay(arena, more)
 
@@ -54,9 +56,9 @@ def test_bursts_of_long_and_short_tasks_are_served_from_zero_and_none_is_interru
 
 
 def burst(arena: Arena, *, gate: str) -> list[str]:
-    """Enqueue a burst at once; returns its long tasks, which take until the gate is opened."""
+    """Enqueue a burst at once; returns its long tasks. Both kinds take until their gates are opened."""
     long = [arena.hold(gate) for _ in range(LONG)]
-    short = [arena.work(seconds=1) for _ in range(SHORT)]
+    short = [arena.hold(f"{gate}-short") for _ in range(SHORT)]
     return arena.enqueue_at_once(*long, *short)[:LONG]
 
 
