@@ -158,7 +158,7 @@ def scaling(*parts: Scaling, quick: bool = False) -> int:
     machine, wanted = results.this_machine(), parts or get_args(Scaling)
     harm = 0
     if "wake" in wanted:
-        rises = scaling_wake.measure(rounds=3 if quick else 30)
+        rises = scaling_wake.measure(rounds=3 if quick else 20)
         _show("From task.created to replicas", tables.wake(rises))
         if not quick:
             results.store(results.WAKE, rises, machine=machine)

@@ -11,6 +11,7 @@ import msgspec
 from benchmarks.failure import BenchmarkError
 from benchmarks.scaling_world import (
     NAMESPACE,
+    REST_SECONDS,
     Operator,
     World,
     manifest,
@@ -240,4 +241,4 @@ def _settle(on: World, objects: Sequence[_Object]) -> None:
         what="all pods to be gone",
         seconds=WAKE_SECONDS,
     )
-    on.until_quiet(seconds=6.0)
+    on.until_quiet(REST_SECONDS)

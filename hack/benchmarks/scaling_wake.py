@@ -8,6 +8,7 @@ from benchmarks.failure import BenchmarkError
 from benchmarks.scaling_world import (
     NAMESPACE,
     PATIENCE_SECONDS,
+    REST_SECONDS,
     Operator,
     World,
     manifest,
@@ -43,7 +44,7 @@ def measure(*, rounds: int, replicas: tuple[int, ...] = REPLICAS) -> list[Round]
             operator.program.until(
                 operator.ready, seconds=PATIENCE_SECONDS, what="the operator to be ready"
             )
-            on.until_quiet()
+            on.until_quiet(REST_SECONDS)
             found = list[Round]()
             for count in replicas:
                 for number in range(1, rounds + 1):
@@ -76,7 +77,7 @@ def _rise(on: World, operator: Operator, count: int) -> Round:
 
 
 def _settle(on: World) -> None:
-    """Take the tasks away, and wait until no pod is left and nothing is written any more."""
+    """Take the tasks away, and wait until no pod is left and nobody writes any more."""
     with on.redis.client() as redis:
         redis.flushdb()
         look(redis, keys=KEYS, assigned_to="ops")
@@ -85,4 +86,4 @@ def _settle(on: World) -> None:
         what="all pods to be gone",
         seconds=PATIENCE_SECONDS,
     )
-    on.until_quiet()
+    on.until_quiet(REST_SECONDS)

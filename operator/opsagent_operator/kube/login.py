@@ -28,7 +28,9 @@ async def load_configuration() -> Configuration:
     Raises:
         kubernetes.config.ConfigException: neither is there, or what is there cannot be read.
     """
-    configuration = Configuration()
+    # Otherwise each request would look for a proxy and a password in environment and home directory, and be
+    # refused where it finds one: who we are and where to go is said here.
+    configuration = Configuration(client_session_kwargs={"trust_env": False})
     in_pod = "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
     if in_pod:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call] # not annotated there

@@ -26,8 +26,8 @@ class Settings(BaseSettings):
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """For /healthz, /readyz and /metrics; 0 takes a free one, which the log tells."""
 
-    workers: Annotated[int, Field(ge=1, le=256)] = 8
-    """How many objects are reconciled at the same time."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 32
+    """How many objects are reconciled at the same time: each waits for the API server most of its time."""
 
     active_poll: Annotated[float, Field(gt=0)] = 15.0
     """Seconds between two visits to an object at which something moves, if no message tells of anything."""

@@ -44,6 +44,7 @@ def test_only_the_operators_writes_in_the_namespace_count(tmp_path: Path) -> Non
         ("e", "opsagentworkers/status", True),
     ]
     assert found[0].at == 1767225601.25
+    assert log.noted == 4
     assert log.read() == []
     log.close()
 
