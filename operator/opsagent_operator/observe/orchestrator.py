@@ -6,12 +6,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
-from redis.exceptions import ReadOnlyError
-
 from opsagent_operator.model.observed import QueueState, WorkerState
 from opsagent_operator.observe.cluster import Key
 from opsagent_operator.observe.redis_pools import Pool
-from opsagent_queue import QueueRefusedError, QueueUnavailableError, Snapshot, TaskQueue
+from opsagent_queue import QueueRefusedError, Snapshot, TaskQueue
 
 __all__ = ["read_orchestrator"]
 
@@ -45,10 +43,7 @@ async def read_orchestrator(
         return await queue.snapshot(soon_ms=soon_ms, versions=versions)
 
     snapshot = await look()
-    if snapshot.role == "slave":
-        # A name, or Sentinel, may lead to the primary by now.
-        await pool.redis.connection_pool.disconnect(inuse_connections=False)
-        raise QueueUnavailableError("this Redis is a replica") from ReadOnlyError()
+    await pool.expect_primary(snapshot.role)
     if snapshot.estimated:
         with suppress(QueueRefusedError):  # an estimate is better than nothing
             latest = loop.time() + INDEXING_SECONDS

@@ -2,12 +2,10 @@
 
 from datetime import timedelta
 
-from redis.exceptions import ReadOnlyError
-
 from opsagent_operator.api.v1alpha1 import Queue
 from opsagent_operator.model.observed import QueueState
 from opsagent_operator.observe.redis_pools import Pool
-from opsagent_queue import PlainDepth, PlainQueue, QueueUnavailableError
+from opsagent_queue import PlainDepth, PlainQueue
 
 __all__ = ["plain_queue", "read_plain"]
 
@@ -30,10 +28,7 @@ async def read_plain(queue: PlainQueue, pool: Pool, *, start_time: timedelta) ->
         QueueError: it cannot be read.
     """
     depth = await queue.read(soon_ms=int(start_time.total_seconds() * 1000))
-    if depth.role == "slave":
-        # A name, or Sentinel, may lead to the primary by now.
-        await pool.redis.connection_pool.disconnect(inuse_connections=False)
-        raise QueueUnavailableError("this Redis is a replica") from ReadOnlyError()
+    await pool.expect_primary(depth.role)
     return _state(depth)
 
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+from redis.exceptions import ReadOnlyError
+
 from opsagent_operator.model.observed import Unreachable
 from opsagent_operator.observe.audience import Wake
 from opsagent_operator.observe.batching import BatchingRedis
 from opsagent_operator.observe.indexing import Indexer
 from opsagent_operator.observe.listener import Listener
-from opsagent_queue import connect
+from opsagent_queue import QueueUnavailableError, connect
 from opsagent_queue.url import RedisUrl
 
 __all__ = ["Endpoint", "Pool", "RedisPools"]
@@ -105,6 +107,15 @@ class Pool:
         if self._failure is not None:
             self._forget_failure()
             self.listener.wake_all()
+
+    async def expect_primary(self, role: str | None) -> None:
+        """Raise `QueueUnavailableError` if this Redis calls itself a replica.
+
+        The next attempt connects anew: by then a name, or Sentinel, may lead to the primary.
+        """
+        if role == "slave":
+            await self.redis.connection_pool.disconnect(inuse_connections=False)
+            raise QueueUnavailableError("this Redis is a replica") from ReadOnlyError()
 
     async def close(self) -> None:
         await self.indexer.close()

@@ -1,4 +1,4 @@
--- include: clock
+-- include: clock server
 -- How much work another queue system keeps under a key, at one moment. Reads only: also runs under EVAL_RO.
 --
 -- KEYS     the queue; the key of what is being worked on, if there is one
@@ -75,12 +75,6 @@ if KEYS[2] then
     return { 'wrong_type', KEYS[2], kind, 'list, set, zset, hash or stream' }
   end
   in_flight = kind == 'none' and 0 or redis.call(SIZES[kind], KEYS[2])
-end
-
--- What Redis tells about itself; some managed servers do not let clients ask.
-local function told(section, pattern)
-  local info = redis.pcall('INFO', section)
-  return type(info) == 'string' and string.match(info, pattern) or ''
 end
 
 return {

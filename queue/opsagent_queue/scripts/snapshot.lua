@@ -1,4 +1,4 @@
--- include: keys clock json records index leases stats
+-- include: keys clock json records index leases stats server
 -- Everything the operator needs to know, at one moment. Reads only: also runs under EVAL_RO.
 --
 -- KEYS     the common vector (lib/keys.lua)
@@ -145,12 +145,6 @@ end
 for owner, number in pairs(held_by) do
   busy[#busy + 1] = owner
   busy[#busy + 1] = string.format('%d', number)
-end
-
--- What Redis tells about itself; some managed servers do not let clients ask.
-local function told(section, pattern)
-  local info = redis.pcall('INFO', section)
-  return type(info) == 'string' and string.match(info, pattern) or ''
 end
 
 -- Mean run time in seconds of what ended in the last minutes, or '' if nothing did.

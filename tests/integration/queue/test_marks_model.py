@@ -4,30 +4,25 @@ Workers claim, lose replies and die while pods are marked, unmarked and time pas
 gets a new lease, a claim that is sent again brings what it took and still holds, and nothing is lost.
 """
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import pytest
-import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     rule,
     run_state_machine_as_test,
 )
 
-from fixtures.queue_bench import Bench
-from opsagent_queue import MAX_CRASHES, ClaimResult, Lease, TaskQueue, connect
+from fixtures.queue_machine import QueueMachine
+from opsagent_queue import MAX_CRASHES, ClaimResult, Lease
 
 pytestmark = pytest.mark.integration
 
-T = TypeVar("T")
 MARKED = st.sampled_from([["pod-1"], ["pod-1"], ["pod-1", "pod-2"], []])
 PICKS = st.integers(0, 99)
 ENDS = st.sampled_from(["finished", "handed back", "died"])
@@ -58,18 +53,12 @@ class Sent:
     took: tuple[Lease, ...]
 
 
-class MarksMachine(RuleBasedStateMachine):
-    url: str
+class MarksMachine(QueueMachine):
     seen: ClassVar[Counter[str]]
 
     @initialize()
     def start(self) -> None:
-        self.runner = asyncio.Runner()
-        with redis.Redis.from_url(self.url) as admin:
-            admin.flushall()
-        client = connect(self.url)
-        self.bench = Bench(TaskQueue(client, worker="prod/ops"), client)
-        self.queue, self.keys = self.bench.queue, self.bench.queue.keys
+        self.open()
         self.waiting: set[str] = set()
         self.held: dict[str, Lease] = {}
         self.crashes: Counter[str] = Counter()
@@ -77,22 +66,6 @@ class MarksMachine(RuleBasedStateMachine):
         self.unmarked: set[str] = set()
         self.sent: list[Sent] = []
         self.claimed = 0
-
-    def run(self, work: Awaitable[T]) -> T:
-        async def result() -> T:
-            return await work
-
-        return self.runner.run(result())
-
-    def teardown(self) -> None:
-        if hasattr(self, "runner"):
-            self.run(self.bench.client.aclose())
-            self.runner.close()
-
-    @staticmethod
-    def picked(several: Sequence[T], pick: int) -> T | None:
-        """The smaller the pick, the later; None of none."""
-        return several[-1 - pick % len(several)] if several else None
 
     @rule(
         what=st.sampled_from(

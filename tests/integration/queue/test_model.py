@@ -7,30 +7,26 @@ What is drawn never depends on what is there: how soon the index is looked after
 and the same choices must mean the same to hypothesis. Hence numbers that pick, and no bundles.
 """
 
-import asyncio
-from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 import pytest
-import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     rule,
     run_state_machine_as_test,
 )
 
-from fixtures.queue_bench import LONG_MS, Bench
-from opsagent_queue import Lease, Task, TaskQueue, connect
+from fixtures.queue_bench import LONG_MS
+from fixtures.queue_machine import QueueMachine
+from opsagent_queue import Lease, Task
 
 pytestmark = pytest.mark.integration
 
-T = TypeVar("T")
 Place = Literal["waiting", "leased", "delayed", "dead", "orphaned", "ended", "taken"]
 WORKERS = st.sampled_from(["pod-1", "pod-2", "pod-3"])
 PICKS = st.integers(0, 99)
@@ -74,17 +70,10 @@ class Model:
             self.place = place
 
 
-class QueueMachine(RuleBasedStateMachine):
-    url: str
-
+class HistoryMachine(QueueMachine):
     @initialize()
     def start(self) -> None:
-        self.runner = asyncio.Runner()
-        with redis.Redis.from_url(self.url) as admin:
-            admin.flushall()
-        client = connect(self.url)
-        self.bench = Bench(TaskQueue(client, worker="prod/ops"), client)
-        self.queue, self.keys = self.bench.queue, self.bench.queue.keys
+        self.open()
         self.models: dict[str, Model] = {}
         self.paused = False
         self.leases: list[Lease] = []
@@ -95,19 +84,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.claimed = 0
         self.expected = {"late_finishes": 0, "rescued": 0, "poisoned": 0}
 
-    def run(self, work: Awaitable[T]) -> T:
-        async def result() -> T:
-            return await work
-
-        return self.runner.run(result())
-
-    def teardown(self) -> None:
-        if hasattr(self, "runner"):
-            try:
-                self.nothing_is_hidden_for_ever()
-            finally:
-                self.run(self.bench.client.aclose())
-                self.runner.close()
+    def check_at_the_end(self) -> None:
+        self.nothing_is_hidden_for_ever()
 
     def nothing_is_hidden_for_ever(self) -> None:
         """However the index was mistreated: a few claims hand out all that can run."""
@@ -119,11 +97,6 @@ class QueueMachine(RuleBasedStateMachine):
 
     def some(self, pick: int, *places: Place) -> Model | None:
         return self.picked([m for m in self.models.values() if m.place in places], pick)
-
-    @staticmethod
-    def picked(several: Sequence[T], pick: int) -> T | None:
-        """The smaller the pick, the later; None of none."""
-        return several[-1 - pick % len(several)] if several else None
 
     def holds(self, lease: Lease) -> Model | None:
         model = self.models[lease.task_id]
@@ -453,7 +426,7 @@ class QueueMachine(RuleBasedStateMachine):
 def test_no_history_of_claims_crashes_and_outside_changes_loses_or_doubles_a_task(
     redis_url: str,
 ) -> None:
-    machine = type("QueueMachineHere", (QueueMachine,), {"url": redis_url})
+    machine = type("HistoryMachineHere", (HistoryMachine,), {"url": redis_url})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -120,10 +120,16 @@ class Bench:
         self.told.extend(plan.events)
 
 
+async def at_rest() -> Bench:
+    """A bench whose object was visited once."""
+    bench = Bench()
+    assert await bench.visit()
+    return bench
+
+
 def test_at_rest_only_the_queue_is_looked_at(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        assert await bench.visit()
+        bench = await at_rest()
         for looks in range(2, 5):
             assert not await bench.visit()
             assert bench.looks == looks
@@ -143,8 +149,7 @@ def test_what_is_not_at_rest_is_decided_each_time(run: Run) -> None:
 
 def test_a_change_in_the_queue_ends_the_rest_and_so_does_its_absence(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         for queue in (
             make_queue(pending=1),
             Unreachable(reason="TimedOut", message="no answer"),
@@ -160,8 +165,7 @@ def test_a_change_in_the_queue_ends_the_rest_and_so_does_its_absence(run: Run) -
 
 def test_a_change_in_the_cluster_ends_the_rest(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         bench.cache.observe(WORKERS, worker(2), listed=False)
         assert await bench.visit()
         assert not await bench.visit()
@@ -171,8 +175,7 @@ def test_a_change_in_the_cluster_ends_the_rest(run: Run) -> None:
 
 def test_a_change_in_the_cluster_while_the_queue_is_looked_at_ends_the_rest(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         bench.while_looking = lambda: bench.cache.observe(WORKERS, worker(2), listed=False)
         assert await bench.visit()
 
@@ -181,8 +184,7 @@ def test_a_change_in_the_cluster_while_the_queue_is_looked_at_ends_the_rest(run:
 
 def test_an_announced_task_is_always_looked_after(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         bench.reconciler.announce(KEY, 1.0)
         assert await bench.visit()
         assert not await bench.visit()
@@ -205,8 +207,7 @@ def test_there_is_no_rest_while_a_correction_has_to_wait(run: Run) -> None:
 
 def test_an_object_at_rest_is_looked_at_about_as_often_as_it_was_asked_for(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         await bench.wait(10 * REST.total_seconds())
         assert 9 <= bench.looks - 1 <= 11
         assert bench.woken == []
@@ -219,8 +220,7 @@ def test_a_task_that_was_not_heard_of_is_found_by_a_look(
     run: Run, queue: QueueState | Unreachable
 ) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         bench.queue = queue
         await bench.wait(1.2 * REST.total_seconds())
         assert bench.woken == [KEY]
@@ -232,8 +232,7 @@ def test_a_task_that_was_not_heard_of_is_found_by_a_look(
 
 def test_a_look_that_fails_leads_to_a_visit(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
 
         def fail() -> None:
             raise Unavailable("no Secrets today")
@@ -247,8 +246,7 @@ def test_a_look_that_fails_leads_to_a_visit(run: Run) -> None:
 
 def test_who_was_visited_meanwhile_is_not_woken_by_an_old_look(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         bench.plan = replace(bench.plan, at_rest=False)
         bench.cache.observe(WORKERS, worker(2), listed=False)
         assert await bench.visit()
@@ -260,8 +258,7 @@ def test_who_was_visited_meanwhile_is_not_woken_by_an_old_look(run: Run) -> None
 
 def test_who_goes_while_it_is_looked_at_is_visited_so_that_its_queue_is_forgotten(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         # As the visit does that finds it gone.
         bench.while_looking = lambda: bench.resting.rouse(KEY)
         await bench.wait(1.2 * REST.total_seconds())
@@ -302,8 +299,7 @@ def test_one_whose_redis_does_not_answer_keeps_no_other_from_being_looked_at(run
 
 def test_thousands_are_looked_at_together_and_spread_over_time(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         rest = Rest(convert.worker(worker(1)), timedelta(), (), 0, make_queue(), REST)
         at = Counter[float]()
         bench.while_looking = lambda: at.update([asyncio.get_running_loop().time()])
@@ -319,8 +315,7 @@ def test_thousands_are_looked_at_together_and_spread_over_time(run: Run) -> None
 
 def test_an_object_that_is_gone_rests_no_more(run: Run) -> None:
     async def work() -> None:
-        bench = Bench()
-        await bench.visit()
+        bench = await at_rest()
         bench.cache.record_absence(WORKERS, KEY)
         assert not await bench.visit()
         bench.cache.observe(WORKERS, worker(3), listed=False)
