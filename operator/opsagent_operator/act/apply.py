@@ -105,16 +105,12 @@ class Applier:
     async def _write(
         self, resource: Resource, manifest: Mapping[str, Any], drift: Sequence[str]
     ) -> dict[str, Any]:
-        # To scale is most of what is ever written. Half the work for the API server, if it is only that.
+        # To scale is most of what is ever written, and a patch costs the API server two thirds of an apply.
         if drift == [REPLICAS]:
-            metadata, patch = (
-                manifest["metadata"],
-                {"spec": {"replicas": manifest["spec"]["replicas"]}},
-            )
+            patch = {"spec": {"replicas": manifest["spec"]["replicas"]}}
+            namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
             with suppress(NotFound):
-                return await self._kube.merge(
-                    resource, patch, namespace=metadata["namespace"], name=metadata["name"]
-                )
+                return await self._kube.merge(resource, patch, namespace=namespace, name=name)
         return await self._kube.apply(resource, manifest)
 
 
