@@ -11,7 +11,6 @@ import msgspec
 from benchmarks.failure import BenchmarkError
 from benchmarks.scaling_world import (
     NAMESPACE,
-    REST_SECONDS,
     Operator,
     World,
     manifest,
@@ -179,7 +178,7 @@ def _first_start(on: World, names: set[str]) -> float:
             return not missing
 
         operator.program.until(told, seconds=START_SECONDS, what=f"{len(names)} first statuses")
-        on.until_quiet()
+        on.until_at_rest()
     return last - began
 
 
@@ -241,4 +240,4 @@ def _settle(on: World, objects: Sequence[_Object]) -> None:
         what="all pods to be gone",
         seconds=WAKE_SECONDS,
     )
-    on.until_quiet(REST_SECONDS)
+    on.until_at_rest()

@@ -8,7 +8,6 @@ from benchmarks.failure import BenchmarkError
 from benchmarks.scaling_world import (
     NAMESPACE,
     PATIENCE_SECONDS,
-    REST_SECONDS,
     Operator,
     World,
     manifest,
@@ -44,7 +43,7 @@ def measure(*, rounds: int, replicas: tuple[int, ...] = REPLICAS) -> list[Round]
             operator.program.until(
                 operator.ready, seconds=PATIENCE_SECONDS, what="the operator to be ready"
             )
-            on.until_quiet(REST_SECONDS)
+            on.until_at_rest()
             found = list[Round]()
             for count in replicas:
                 for number in range(1, rounds + 1):
@@ -86,4 +85,4 @@ def _settle(on: World) -> None:
         what="all pods to be gone",
         seconds=PATIENCE_SECONDS,
     )
-    on.until_quiet(REST_SECONDS)
+    on.until_at_rest()

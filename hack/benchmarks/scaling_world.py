@@ -34,6 +34,7 @@ from devcluster.provider import LocalProvider
 from opsagent_operator.act.apply import RESOURCES
 from opsagent_operator.api.v1alpha1 import GROUP, PLURAL
 from opsagent_operator.decide.reconcile import decide
+from opsagent_operator.decide.status import COALESCE
 from opsagent_operator.kube.client import WORKERS, Kube, Resource
 from opsagent_operator.kube.login import USER_AGENT
 from opsagent_operator.manifests.revision import new_revision
@@ -45,8 +46,8 @@ SECRET: Final = "redis"  # noqa: S105 - a name
 PROGRAM: Final = Path(sys.executable).with_name("opsagent-operator")
 DEFINITION: Final = HACK.parent / "crds" / f"{GROUP}_{PLURAL}.yaml"
 PATIENCE_SECONDS: Final = 120.0
-REST_SECONDS: Final = 6.0
-"""Without a write, after which none is to come: the operator puts off what is not urgent for up to five."""
+REST_SECONDS: Final = COALESCE.total_seconds() + 1
+"""Without a write, after which none is to come: the operator puts off what is not urgent for a while."""
 _TOGETHER: Final = 16
 """Requests that are under way at the same time while objects are made."""
 
@@ -261,18 +262,16 @@ class World:
         os.environ.update({**without_proxies(), "KUBECONFIG": str(self.provider.kubeconfig)})
         asyncio.run(_create(manifests))
 
-    def until_quiet(self, seconds: float = 1.0) -> list[Write]:
-        """Wait until nobody has written anything for so long; returns what the operator wrote till then."""
-        found, noted = self.audit.read(), self.audit.noted
-        deadline, last = time.monotonic() + PATIENCE_SECONDS, time.monotonic()
-        while (now := time.monotonic()) < last + seconds:
+    def until_at_rest(self) -> None:
+        """Wait until nobody has written anything for so long that nothing is to come."""
+        deadline, last, noted = time.monotonic() + PATIENCE_SECONDS, time.monotonic(), -1
+        while (now := time.monotonic()) < last + REST_SECONDS:
             if now > deadline:
                 raise BenchmarkError("the cluster does not come to rest")
             time.sleep(0.05)
-            found += self.audit.read()
-            if self.audit.noted > noted:
+            self.audit.read()
+            if self.audit.noted != noted:
                 noted, last = self.audit.noted, time.monotonic()
-        return found
 
 
 @contextmanager

@@ -121,7 +121,7 @@ class Bench:
 
 
 async def at_rest() -> Bench:
-    """A bench whose object was visited once."""
+    """A bench whose object was visited once and rests."""
     bench = Bench()
     assert await bench.visit()
     return bench
