@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
+from opsagent_queue.direct import DirectPool, DirectRedis
 from opsagent_queue.errors import ConfigurationError, QueueRefusedError, QueueUnavailableError
 from opsagent_queue.packing import packing
 from opsagent_queue.sentinel import master_pool
@@ -20,7 +21,8 @@ from opsagent_queue.url import NOT_TLS, RedisUrl
 HEALTH_CHECK_SECONDS: Final = 15
 """A pooled connection that was idle longer is asked for a PONG before it is trusted."""
 
-_RETRIES: Final = 3
+_RETRIES: Final = 2
+"""Of redis-py: one on an idle connection (direct.py) comes first, where there is any."""
 _PASSING: Final = frozenset(
     {"READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "UNKILLABLE"}
 )
@@ -95,12 +97,12 @@ def connect(
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), _RETRIES),
     }
     pool = (
-        BlockingConnectionPool(**_target(parsed), **tls, **options)
+        DirectPool(**_target(parsed), **tls, **options)
         if parsed.service is None
         else master_pool(parsed, tls=tls, **options)
     )
     pool.connection_class = packing(pool.connection_class)
-    return Redis.from_pool(pool)
+    return DirectRedis.from_pool(pool)
 
 
 def _target(url: RedisUrl) -> dict[str, Any]:

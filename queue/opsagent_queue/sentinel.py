@@ -4,18 +4,19 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from opsagent_queue.direct import DirectPool
 from opsagent_queue.url import RedisUrl
 
 SENTINEL_SECONDS: Final = 1.0
 """What a Sentinel has for its answer, and for a connection: it answers from memory, or another one does."""
 
 
-class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+class MasterPool(SentinelConnectionPool, DirectPool):
     """Connections to whichever server is the master when each is made; waits for a free one.
 
     A connection that is told READONLY is closed, and so are idle ones once another master is seen.

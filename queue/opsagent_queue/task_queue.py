@@ -318,7 +318,6 @@ class TaskQueue:
             task.priority,
             score(task.priority),
             Event.created(task).encode(),
-            *self.agents,
         )
         return bool(added)
 

@@ -76,65 +76,21 @@ if next_due == '0' then
   sort_in(promote_due(100), agents)
   next_due = next_due_ms()
 end
-sort_in(hints, agents)
-
-local checks, again = math.abs(NOW_MS - checked) >= CHECK_MS, false
-if checks then
-  redis.call('HSET', INDEX, 'checked', ms(NOW_MS))
-  again = look_after_index(agents)
-end
-local looked = checks or unknown_ones() > 0
-if looked then look_for_unknown(agents) end
-
--- One type's ready tasks in order, read piece by piece.
-local streams = {}
-for _, kind in ipairs(ready_types()) do
-  if room[kind] ~= 0 then streams[#streams + 1] = {kind = kind, read = 0, at = 1, piece = {}} end
-end
-local PIECE = #streams > 1 and math.max(8, math.ceil(2 * wanted / #streams)) or wanted
-
-local function head(stream)
-  if stream.at > #stream.piece and not stream.ended then
-    stream.piece = redis.call('ZRANGE', READY_PREFIX .. stream.kind, stream.read,
-      stream.read + PIECE - 1, 'WITHSCORES')
-    stream.read, stream.at = stream.read + PIECE, 1
-    stream.ended = #stream.piece < 2 * PIECE
-    for index = 2, #stream.piece, 2 do stream.piece[index] = tonumber(stream.piece[index]) end
-  end
-  return stream.piece[stream.at], stream.piece[stream.at + 1]
-end
-
--- The next `number` ids in order, and the type of each.
-local function next_ones(number)
-  local ids, kinds, picked = {}, {}, {}
-  while #ids < number do
-    local best, best_id, best_place
-    for _, stream in ipairs(streams) do
-      local id, place
-      if (picked[stream.kind] or 0) ~= room[stream.kind] then id, place = head(stream) end
-      if id and (not best or place < best_place or place == best_place and id < best_id) then
-        best, best_id, best_place = stream, id, place
-      end
-    end
-    if not best then break end
-    best.at = best.at + 2
-    ids[#ids + 1], kinds[#kinds + 1] = best_id, best.kind
-    picked[best.kind] = (picked[best.kind] or 0) + 1
-  end
-  return ids, kinds
-end
 
 local now, taken, seen = iso_now(), {}, {}
 
 -- Add those of `ids` that really are to be handed out to `taken`. Each leaves the index in any case. One
--- that stands there twice, as can be after a loss of TYPES, counts once.
+-- that stands there twice, as can be after a loss of TYPES, counts once. kinds: the type in whose ready
+-- part each stands, if it does.
 local function take(ids, kinds)
   local scores, claims = scores_in(TASKS, ids), redis.call('HMGET', CLAIMS, unpack(ids))
   local foreign, busy, orphans, ended, again, by_kind = {}, {}, {}, {}, {}, {}
   for index, id in ipairs(ids) do
     local kind, score = kinds[index], scores[index]
-    by_kind[kind] = by_kind[kind] or {}
-    table.insert(by_kind[kind], id)
+    if kind then
+      by_kind[kind] = by_kind[kind] or {}
+      table.insert(by_kind[kind], id)
+    end
     if score and not seen[id] then
       seen[id] = true
       local record = not claims[index] and read_for_start(id, now)
@@ -162,62 +118,117 @@ local function take(ids, kinds)
   set_aside(orphans, ended)
 end
 
--- The oldest of all: each band of each type offers its first.
-local function oldest()
-  local best, best_age, best_kind
-  for _, stream in ipairs(streams) do
-    local key, from = READY_PREFIX .. stream.kind, room[stream.kind] ~= 0 and '-inf' or nil
-    while from do
-      local first = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-      local id, place = first[1], tonumber(first[2])
-      from = nil
-      if id then
-        local age = place % BAND
-        if not best or age < best_age or age == best_age and id < best then
-          best, best_age, best_kind = id, age, stream.kind
+-- Take from the index, after the hints were sorted in and, where there are unknown ones, some of these.
+-- Returns `more` of the reply, and whether unknown ones were looked for.
+local function take_in_order()
+  sort_in(hints, agents)
+
+  local checks, again = math.abs(NOW_MS - checked) >= CHECK_MS, false
+  if checks then
+    redis.call('HSET', INDEX, 'checked', ms(NOW_MS))
+    again = look_after_index(agents)
+  end
+  local looked = checks or unknown_ones() > 0
+  if looked then look_for_unknown(agents) end
+
+  -- One type's ready tasks in order, read piece by piece.
+  local streams = {}
+  for _, kind in ipairs(ready_types()) do
+    if room[kind] ~= 0 then streams[#streams + 1] = {kind = kind, read = 0, at = 1, piece = {}} end
+  end
+  local PIECE = #streams > 1 and math.max(8, math.ceil(2 * wanted / #streams)) or wanted
+
+  local function head(stream)
+    if stream.at > #stream.piece and not stream.ended then
+      stream.piece = redis.call('ZRANGE', READY_PREFIX .. stream.kind, stream.read,
+        stream.read + PIECE - 1, 'WITHSCORES')
+      stream.read, stream.at = stream.read + PIECE, 1
+      stream.ended = #stream.piece < 2 * PIECE
+      for index = 2, #stream.piece, 2 do stream.piece[index] = tonumber(stream.piece[index]) end
+    end
+    return stream.piece[stream.at], stream.piece[stream.at + 1]
+  end
+
+  -- The next `number` ids in order, and the type of each.
+  local function next_ones(number)
+    local ids, kinds, picked = {}, {}, {}
+    while #ids < number do
+      local best, best_id, best_place
+      for _, stream in ipairs(streams) do
+        local id, place
+        if (picked[stream.kind] or 0) ~= room[stream.kind] then id, place = head(stream) end
+        if id and (not best or place < best_place or place == best_place and id < best_id) then
+          best, best_id, best_place = stream, id, place
         end
-        from = string.format('%.0f', (math.floor(place / BAND) + 1) * BAND)
+      end
+      if not best then break end
+      best.at = best.at + 2
+      ids[#ids + 1], kinds[#kinds + 1] = best_id, best.kind
+      picked[best.kind] = (picked[best.kind] or 0) + 1
+    end
+    return ids, kinds
+  end
+
+  -- The oldest of all: each band of each type offers its first.
+  local function oldest()
+    local best, best_age, best_kind
+    for _, stream in ipairs(streams) do
+      local key, from = READY_PREFIX .. stream.kind, room[stream.kind] ~= 0 and '-inf' or nil
+      while from do
+        local first = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+        local id, place = first[1], tonumber(first[2])
+        from = nil
+        if id then
+          local age = place % BAND
+          if not best or age < best_age or age == best_age and id < best then
+            best, best_age, best_kind = id, age, stream.kind
+          end
+          from = string.format('%.0f', (math.floor(place / BAND) + 1) * BAND)
+        end
       end
     end
+    return best, best_kind
   end
-  return best, best_kind
+
+  local aged = math.floor((handed_out + wanted) / AGED) - math.floor(handed_out / AGED)
+  local spare, offered = SPARE, true
+  while #taken < wanted - aged and spare > 0 and offered do
+    local before = #taken
+    local asked = wanted - aged - before
+    local ids, kinds = next_ones(asked)
+    if #ids > 0 then
+      take(ids, kinds)
+      -- What was taken out of the index shifts the ranks of what was not read yet.
+      for _, stream in ipairs(streams) do stream.read, stream.at, stream.piece, stream.ended = 0, 1, {}, false end
+    end
+    local refused = #ids - #taken + before
+    spare = spare - refused
+    -- Whoever was not taken left room for another one of its type.
+    offered = #ids == asked or refused > 0
+  end
+  while #taken < wanted and spare > 0 and offered do
+    local id, kind = oldest()
+    offered = id ~= nil
+    if offered then
+      take({id}, {kind})
+      spare = spare - 1
+    end
+  end
+
+  if #taken == wanted then return 0, looked end
+  if offered then return 1, looked end
+  if not checks then again = look_after_index(agents) end
+  -- What is taken still stands in TASKS, but in no part of the index any more.
+  return (again or unknown_ones() > #taken) and 1 or 0, looked
 end
 
-local aged = math.floor((handed_out + wanted) / AGED) - math.floor(handed_out / AGED)
-local spare, offered = SPARE, true
-while #taken < wanted - aged and spare > 0 and offered do
-  local before = #taken
-  local asked = wanted - aged - before
-  local ids, kinds = next_ones(asked)
-  if #ids > 0 then
-    take(ids, kinds)
-    -- What was taken out of the index shifts the ranks of what was not read yet.
-    for _, stream in ipairs(streams) do stream.read, stream.at, stream.piece, stream.ended = 0, 1, {}, false end
-  end
-  local refused = #ids - #taken + before
-  spare = spare - refused
-  -- Whoever was not taken left room for another one of its type.
-  offered = #ids == asked or refused > 0
+-- The only task there is, just announced, while the index is empty: so they come to a worker that is not
+-- busy. It need not be sorted in to be taken out again.
+local more, looked = 0, false
+if #hints == 1 and redis.call('ZCARD', TASKS) == 1 and redis.call('EXISTS', TYPES, FOREIGN, HELD) == 0 then
+  take(hints, {})
 end
-while #taken < wanted and spare > 0 and offered do
-  local id, kind = oldest()
-  offered = id ~= nil
-  if offered then
-    take({id}, {kind})
-    spare = spare - 1
-  end
-end
-
-local more = 0
-if #taken < wanted then
-  if offered then
-    more = 1
-  else
-    if not checks then again = look_after_index(agents) end
-    -- What is taken still stands in TASKS, but in no part of the index any more.
-    more = (again or unknown_ones() > #taken) and 1 or 0
-  end
-end
+if #taken == 0 then more, looked = take_in_order() end
 if #taken == 0 then return {0, next_due, more, {}, 0} end
 
 local fence = take_fences(#taken) - #taken

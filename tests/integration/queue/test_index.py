@@ -1,7 +1,10 @@
 """The index beside the shared queue: order, foreign tasks, and that it hides nothing, ever."""
 
+from collections.abc import Awaitable, Callable, Mapping
+
 import msgspec
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from fixtures.queue_bench import LONG_MS, Bench
@@ -16,7 +19,7 @@ OWN_KEYS = ("index", "types", "foreign", "held", "ready:monitor", "ready:deploy"
 def aged(bench: Bench, number: int, **fields: str) -> list[Task]:
     """Tasks a second apart, the oldest first."""
     return [
-        msgspec.structs.replace(bench.task(**fields), created_at=bench.iso(1_700_000_000 + second))
+        replace(bench.task(**fields), created_at=bench.iso(1_700_000_000 + second))
         for second in range(number)
     ]
 
@@ -53,17 +56,14 @@ async def test_a_thousand_tasks_of_one_priority_come_out_first_in_first_out(benc
 
 async def test_microseconds_count(bench: Bench) -> None:
     stamps = [f"2026-11-24T12:00:00.{micro:06d}+00:00" for micro in range(10)]
-    tasks = [msgspec.structs.replace(bench.task(), created_at=stamp) for stamp in stamps]
+    tasks = [replace(bench.task(), created_at=stamp) for stamp in stamps]
     await bench.produce(*reversed(tasks))
     assert [claim.task.created_at for claim in await drain(bench)] == stamps
 
 
 async def test_order_is_kept_across_types(bench: Bench) -> None:
     types = ["monitor", "deploy", "alert"]
-    tasks = [
-        msgspec.structs.replace(task, type=types[number % 3])
-        for number, task in enumerate(aged(bench, 90))
-    ]
+    tasks = [replace(task, type=types[number % 3]) for number, task in enumerate(aged(bench, 90))]
     await bench.produce(*tasks)
     await indexed(bench)
     assert ids(await drain(bench, batch=7)) == [task.task_id for task in tasks]
@@ -188,7 +188,7 @@ async def test_a_task_that_becomes_ours_while_it_waits_is_found(bench: Bench) ->
     task = bench.task(assigned_to="dev")
     await bench.produce(task)
     assert (await bench.claim()).claims == ()
-    await bench.produce(msgspec.structs.replace(task, assigned_to="ops"))
+    await bench.produce(replace(task, assigned_to="ops"))
     assert ids(await drain(bench)) == [task.task_id]
 
 
@@ -197,7 +197,7 @@ async def test_each_of_many_foreign_tasks_is_read_again_by_and_by(bench: Bench) 
     await bench.produce(*tasks)
     await indexed(bench)
     ours = tasks[::60]
-    await bench.produce(*(msgspec.structs.replace(task, assigned_to="ops") for task in ours))
+    await bench.produce(*(replace(task, assigned_to="ops") for task in ours))
     found: set[str] = set()
     for _ in range(300 // 16 + 2):
         found |= set(ids((await bench.claim(4)).claims))
@@ -208,7 +208,7 @@ async def test_a_task_that_becomes_foreign_while_it_waits_is_left_where_it_is(be
     task = bench.task()
     await bench.produce(task)
     await indexed(bench)
-    await bench.produce(msgspec.structs.replace(task, assigned_to="dev"))
+    await bench.produce(replace(task, assigned_to="dev"))
     assert await drain(bench) == []
     assert await bench.waiting() == [task.task_id]
 
@@ -236,7 +236,7 @@ async def test_an_index_for_other_agents_is_complete_after_some_steps(
 
 async def test_equals_of_different_types_come_by_their_ids(bench: Bench) -> None:
     tasks = [
-        msgspec.structs.replace(
+        replace(
             bench.task(type=kind), task_id=f"task-{number}", created_at="2026-11-24T12:00:00+00:00"
         )
         for number, kind in enumerate(["deploy", "monitor", "alert", "deploy", "monitor", "alert"])
@@ -249,7 +249,7 @@ async def test_a_task_that_became_one_of_a_type_not_wanted_now_waits(bench: Benc
     task = bench.task(type="monitor")
     await bench.produce(task)
     await indexed(bench)
-    await bench.produce(msgspec.structs.replace(task, type="deploy"))
+    await bench.produce(replace(task, type="deploy"))
     assert (await bench.claim(5, without=["deploy"])).claims == ()
     assert await bench.waiting() == [task.task_id]
     assert ids((await bench.claim(5)).claims) == [task.task_id]
@@ -276,7 +276,7 @@ async def test_a_type_that_waits_for_its_turn_does_not_hold_up_the_others(bench:
 
 async def test_an_id_queued_again_while_it_runs_waits_until_its_lease_ends(bench: Bench) -> None:
     claim = await bench.claim_one()
-    await bench.produce(msgspec.structs.replace(claim.task, status="pending"))
+    await bench.produce(replace(claim.task, status="pending"))
     for _ in range(2):
         assert (await bench.claim(5)).claims == ()
     assert await bench.queue.release([claim.lease]) == 1
@@ -287,7 +287,7 @@ async def test_an_id_queued_again_while_it_runs_waits_until_its_lease_ends(bench
 async def test_an_id_queued_again_that_somebody_takes_back_hides_no_new_one(bench: Bench) -> None:
     """One left that was known, one came that is not: by numbers alone all is known."""
     claim = await bench.claim_one()
-    await bench.produce(msgspec.structs.replace(claim.task, status="pending"))
+    await bench.produce(replace(claim.task, status="pending"))
     assert (await bench.claim(5)).claims == ()
     await bench.client.zrem(bench.queue.keys.tasks, claim.task.task_id)
     task = bench.task()
@@ -311,7 +311,7 @@ async def test_an_id_queued_again_whose_record_is_gone_is_not_parked_while_it_ru
 async def test_an_id_thought_to_run_whose_lease_is_gone_is_handed_out(bench: Bench) -> None:
     claim = await bench.claim_one()
     keys = bench.queue.keys
-    await bench.produce(msgspec.structs.replace(claim.task, status="pending"))
+    await bench.produce(replace(claim.task, status="pending"))
     assert (await bench.claim(5)).claims == ()
     await bench.client.delete(keys.own("claims"), keys.own("leases"), keys.processing)
     assert ids(await drain(bench)) == [claim.task.task_id]
@@ -322,7 +322,7 @@ async def test_a_thousand_cancelled_tasks_in_front_hide_nothing(bench: Bench) ->
     task = bench.task(priority="P3")
     await bench.produce(*ended, task)
     await indexed(bench)
-    await bench.produce(*(msgspec.structs.replace(one, status="cancelled") for one in ended))
+    await bench.produce(*(replace(one, status="cancelled") for one in ended))
     assert ids(await drain(bench)) == [task.task_id]
     assert await bench.queue.counters() == {"skipped": 1000}
 
@@ -379,7 +379,7 @@ async def test_whose_a_task_is_says_its_top_level_alone(
 
 
 async def test_without_a_readable_age_a_task_is_as_old_as_our_knowledge_of_it(bench: Bench) -> None:
-    unknown = msgspec.structs.replace(bench.task(), created_at="yesterday")
+    unknown = replace(bench.task(), created_at="yesterday")
     await bench.enqueue(unknown)
     await indexed(bench)
     known = aged(bench, 2)
@@ -396,12 +396,66 @@ async def test_indexing_twice_changes_nothing(bench: Bench) -> None:
     assert after["rdb_changes_since_last_save"] == before["rdb_changes_since_last_save"]
 
 
-async def test_a_task_added_by_the_script_is_indexed_at_once(bench: Bench) -> None:
-    await indexed(bench)
-    task, foreign = bench.task(type="deploy"), bench.task(assigned_to="dev")
-    await bench.enqueue(task, foreign)
-    assert await bench.client.zscore(bench.queue.keys.own("ready:deploy"), task.task_id)
-    assert await bench.client.zscore(bench.queue.keys.own("foreign"), foreign.task_id) == 3.0
+async def test_a_lone_task_that_was_announced_is_taken_without_a_trace_in_the_index(
+    bench: Bench,
+) -> None:
+    task = bench.task()
+    await bench.enqueue(task)
+    result = await bench.claim(32, hints=[task.task_id])
+    assert (ids(result.claims), result.more) == ([task.task_id], False)
+    assert not await bench.client.exists(
+        *(bench.queue.keys.own(part) for part in ("types", "foreign", "held", "ready:monitor"))
+    )
+
+
+async def _queued_again(bench: Bench, task: Task) -> None:
+    await bench.produce(task)
+    await bench.claim()
+    await bench.produce(task)
+
+
+LONE: Mapping[str, Callable[[Bench, Task], Awaitable[object]]] = {
+    "is ours": lambda bench, task: bench.produce(task),
+    "is of a type without room": lambda bench, task: bench.produce(replace(task, type="deploy")),
+    "is another agent's": lambda bench, task: bench.produce(replace(task, assigned_to="dev")),
+    "was cancelled": lambda bench, task: bench.produce(replace(task, status="cancelled")),
+    "has no record": lambda bench, task: bench.client.zadd(
+        bench.queue.keys.tasks, {task.task_id: 3.0}
+    ),
+    "runs already": _queued_again,
+}
+
+
+@pytest.mark.parametrize("what", LONE)
+async def test_a_lone_task_fares_the_same_whether_it_was_announced_or_not(
+    bench: Bench, what: str
+) -> None:
+    """The short cut for it decides nothing by itself."""
+    task, found = bench.task(), []
+    for hints in ([], [task.task_id]):
+        await bench.client.flushdb()
+        await LONE[what](bench, task)
+        result = await bench.claim(4, hints=hints, without=["deploy"])
+        found.append((ids(result.claims), result.more, await _whereabouts(bench, task.task_id)))
+    assert found[0] == found[1]
+
+
+async def _whereabouts(bench: Bench, task_id: str) -> set[str]:
+    """The sets and hashes that contain this id."""
+    found = set[str]()
+    for key in await bench.client.keys("*"):
+        match await bench.client.type(key):
+            case "zset":
+                inside = await bench.client.zscore(key, task_id) is not None
+            case "set":
+                inside = bool(await bench.client.sismember(key, task_id))
+            case "hash":
+                inside = await bench.client.hexists(key, task_id)
+            case _:
+                inside = False
+        if inside:
+            found.add(str(key))
+    return found
 
 
 async def test_a_claim_that_takes_a_task_back_in_leaves_no_trace_of_it(bench: Bench) -> None:
