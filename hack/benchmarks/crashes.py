@@ -8,6 +8,7 @@ would now and then be hit three times, and is then rightly given up.
 """
 
 import random
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +20,11 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from benchmarks.failure import BenchmarkError
-from benchmarks.journal import Entry
+from benchmarks.journal import Journal
 from benchmarks.launch import Worker
 from benchmarks.pool import Pool, pool
 from benchmarks.server import Server, running
-from benchmarks.tasks import fill
+from benchmarks.tasks import KEYS, fill
 from benchmarks.verdict import Verdict, at_rest, judge
 
 LEASE_SECONDS: Final = 2.0
@@ -44,6 +45,17 @@ Progress = Callable[[int], object]
 """Told how many crashes there were."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """A worker that was killed."""
+
+    at: float
+    running: frozenset[str]
+    """Tasks whose handlers were running."""
+    held: frozenset[str]
+    """Tasks it had a lease on, be it that they were running, to be begun or to be reported."""
+
+
 class Kills(msgspec.Struct, frozen=True, kw_only=True):
     """Workers ended with SIGKILL."""
 
@@ -52,8 +64,10 @@ class Kills(msgspec.Struct, frozen=True, kw_only=True):
     drains: int
     interrupted: int
     """Handlers that were running in the killed processes."""
+    held: int
+    """Leases that the killed processes left behind."""
     rescue_seconds: list[float]
-    """From each kill to the moment an interrupted handler began anew."""
+    """From each kill to the moment an interrupted handler began anew; see `rescue_seconds`."""
     verdict: Verdict
 
 
@@ -132,23 +146,38 @@ class _Drain:
 
 def kills(*, count: int, tasks: int, seed: int, progress: Progress) -> Kills:
     """Kill a worker `count` times, in as many drains of `tasks` tasks as that takes."""
-    verdicts, done, interrupted, rescues = list[Verdict](), 0, 0, list[float]()
+    verdicts, done, interrupted, held, rescues = list[Verdict](), 0, 0, 0, list[float]()
     plan = _Plan(tasks=tasks, long_share=0.0)
     for drain, crashes, verdict in _drains(count, plan, seed, _kill, progress):
         verdicts.append(verdict)
         done += len(crashes)
-        for at, entries in crashes:
-            interrupted += len(entries)
-            anew = [drain.pool.journal.next_beginning(one.task_id, after=at) for one in entries]
-            rescues.extend(one.at - at for one in anew if one is not None)
+        interrupted += sum(len(one.running) for one in crashes)
+        held += sum(len(one.held) for one in crashes)
+        rescues += rescue_seconds(crashes, drain.pool.journal)
     return Kills(
         lease_seconds=LEASE_SECONDS,
         kills=done,
         drains=len(verdicts),
         interrupted=interrupted,
+        held=held,
         rescue_seconds=rescues,
         verdict=together(verdicts),
     )
+
+
+def rescue_seconds(crashes: Sequence[Kill], journal: Journal) -> list[float]:
+    """For each interrupted handler that began anew.
+
+    Whoever takes an interrupted task may be killed, too, before it begins it. Then this kill is what
+    the task had to be rescued from.
+    """
+    found = list[float]()
+    for crash in crashes:
+        for task_id in crash.running:
+            if (anew := journal.next_beginning(task_id, after=crash.at)) is not None:
+                hits = [one.at for one in crashes if task_id in one.held and one.at < anew.at]
+                found.append(anew.at - max(crash.at, *hits))
+    return found
 
 
 def terminations(*, count: int, tasks: int, seed: int, progress: Progress) -> Terminations:
@@ -260,11 +289,17 @@ def _duration(chance: random.Random, *, long_share: float) -> float:
     return _LONG_SECONDS if chance.random() < long_share else chance.uniform(0, _SHORT_SECONDS)
 
 
-def _kill(drain: _Drain, victim: Worker) -> tuple[float, list[Entry]]:
-    """When, and which handlers were running."""
+def _kill(drain: _Drain, victim: Worker) -> Kill:
     at = drain.pool.kill(victim)
     drain.pool.journal.read()
-    return at, list(drain.pool.journal.running[victim.pid].values())
+    with drain.server.client() as redis:
+        claims = redis.hgetall(KEYS.own("claims"))
+    owner = f"{socket.gethostname()}-{victim.pid}"
+    return Kill(
+        at=at,
+        running=frozenset(drain.pool.journal.running[victim.pid]),
+        held=frozenset(id_ for id_, claim in claims.items() if claim.split("\n")[0] == owner),
+    )
 
 
 def _terminate(drain: _Drain, victim: Worker) -> tuple[float, float]:

@@ -136,6 +136,11 @@ def kills(found: Kills) -> Grid:
             ("`kill -9` · drains", f"{found.kills} · {found.drains}", ""),
             ("handlers interrupted", f"{found.interrupted}", ""),
             (
+                "leases left behind, those of tasks not begun or not reported included",
+                f"{found.held}",
+                "",
+            ),
+            (
                 "rescued: from the kill to the handler's new beginning, median · longest",
                 f"{median(rescues):.2f} s · {max(rescues):.2f} s" if rescues else "none to rescue",
                 f"≤ {lease + 1:g} s (lease {lease:g} s)",

@@ -34,6 +34,7 @@ class DirectRedis(Redis):
 
     All else is left to redis-py: making connections and waiting for one, and sending a command again that a broken
     connection has not answered. So one that was sent from here is sent once more often than the pool's `retry` says.
+    HIMPORT, for which redis-py prepares the connection first, is not for this client.
     """
 
     connection_pool: DirectPool
