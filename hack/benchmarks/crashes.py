@@ -4,13 +4,14 @@ Tasks take 0 to 40 ms, so that a pool of two workers with eight slots each is bu
 minute with 20,000 of them, and a crash hits tasks at every stage: claimed, running, ended and not
 yet reported. Where workers are terminated one task in a hundred takes half a second, so that there
 is something to wait for. Not where they are killed: with a kill every second, what takes that long
-would now and then be hit three times, and is then rightly given up.
+would often be hit three times, and is then rightly given up. Short ones rarely are.
 """
 
 import random
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from benchmarks.pool import Pool, pool
 from benchmarks.server import Server, running
 from benchmarks.tasks import KEYS, fill
 from benchmarks.verdict import Verdict, at_rest, judge
+from opsagent_queue import MAX_CRASHES
 
 LEASE_SECONDS: Final = 2.0
 """In the drains with crashes; short, so that many fit into one drain."""
@@ -66,6 +68,8 @@ class Kills(msgspec.Struct, frozen=True, kw_only=True):
     """Handlers that were running in the killed processes."""
     held: int
     """Leases that the killed processes left behind."""
+    hit_too_often: int
+    """Tasks that so many of them held that they are given up, as what kills workers must be."""
     rescue_seconds: list[float]
     """From each kill to the moment an interrupted handler began anew; see `rescue_seconds`."""
     verdict: Verdict
@@ -146,20 +150,22 @@ class _Drain:
 
 def kills(*, count: int, tasks: int, seed: int, progress: Progress) -> Kills:
     """Kill a worker `count` times, in as many drains of `tasks` tasks as that takes."""
-    verdicts, done, interrupted, held, rescues = list[Verdict](), 0, 0, 0, list[float]()
+    verdicts, done, interrupted, rescues = list[Verdict](), 0, 0, list[float]()
+    held = Counter[str]()
     plan = _Plan(tasks=tasks, long_share=0.0)
     for drain, crashes, verdict in _drains(count, plan, seed, _kill, progress):
         verdicts.append(verdict)
         done += len(crashes)
         interrupted += sum(len(one.running) for one in crashes)
-        held += sum(len(one.held) for one in crashes)
+        held.update(task_id for one in crashes for task_id in one.held)
         rescues += rescue_seconds(crashes, drain.pool.journal)
     return Kills(
         lease_seconds=LEASE_SECONDS,
         kills=done,
         drains=len(verdicts),
         interrupted=interrupted,
-        held=held,
+        held=held.total(),
+        hit_too_often=sum(times >= MAX_CRASHES for times in held.values()),
         rescue_seconds=rescues,
         verdict=together(verdicts),
     )

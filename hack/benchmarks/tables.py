@@ -18,6 +18,7 @@ from benchmarks.scaling_pods import ScaleIn, Start
 from benchmarks.scaling_wake import Round as WakeRound
 from benchmarks.throughput import Round as ThroughputRound
 from benchmarks.verdict import Verdict
+from opsagent_queue import MAX_CRASHES
 
 T = TypeVar("T")
 AnyStored = Stored[Any]
@@ -146,7 +147,7 @@ def kills(found: Kills) -> Grid:
                 f"≤ {lease + 1:g} s (lease {lease:g} s)",
             ),
         ],
-        failed="0",
+        failed=f"{found.hit_too_often} (held by {MAX_CRASHES} killed workers: given up)",
         again="interrupted or unreported ones",
         burnt="0",
     )
