@@ -13,16 +13,26 @@ from redis.asyncio.connection import Connection
 
 
 class DirectPool(BlockingConnectionPool):
-    """A pool that has a short way, too: for a connection that is idle, while nobody waits for one."""
+    """A pool that has a short way, too: to a connection that is idle, while nobody waits for one."""
+
+    _waiting = 0
+    """Callers of `get_connection` that have none yet."""
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        self._waiting += 1
+        try:
+            return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call] # redis-py leaves it so
+        finally:
+            self._waiting -= 1
 
     def take_idle(self) -> Connection | None:
-        """A connection that may be broken; None if all are in use, or none was made yet."""
-        idle = self._available_connections
-        return cast("Connection", self.get_available_connection()) if idle else None  # type: ignore[no-untyped-call]
+        """A connection, which may be broken."""
+        if self._waiting or not self._available_connections:
+            return None
+        return cast("Connection", self.get_available_connection())  # type: ignore[no-untyped-call]
 
     async def give_back(self, connection: Connection) -> None:
-        all_in_use = len(self._in_use_connections) >= self.max_connections
-        if all_in_use or connection.should_reconnect():  # type: ignore[no-untyped-call]
+        if self._waiting or connection.should_reconnect():  # type: ignore[no-untyped-call]
             await self.release(connection)
             return
         self._in_use_connections.remove(connection)

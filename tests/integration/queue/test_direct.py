@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from opsagent_queue import connect
+from opsagent_queue.direct import DirectPool
 
 pytestmark = pytest.mark.integration
 
@@ -66,6 +67,21 @@ async def test_commands_side_by_side_get_their_own_answers_over_no_more_connecti
             assert answers == wanted
         clients = await client.client_list()
     assert [one["name"] for one in clients].count("side-by-side") == 3
+
+
+async def test_whoever_waits_for_a_connection_gets_one_before_newcomers(redis_url: str) -> None:
+    async with connect(redis_url, max_connections=2) as client:
+        pool = client.connection_pool
+        assert isinstance(pool, DirectPool)
+        in_use = [await pool.get_connection() for _ in range(2)]
+        waiting = [asyncio.create_task(pool.get_connection()) for _ in range(2)]
+        await asyncio.sleep(0)  # each begins to wait
+        await asyncio.gather(*map(pool.give_back, in_use))
+        assert pool.take_idle() is None
+        async with asyncio.timeout(3):
+            assert set(await asyncio.gather(*waiting)) == set(in_use)
+        await asyncio.gather(*map(pool.give_back, in_use))
+        assert pool.take_idle() in in_use
 
 
 async def test_an_idle_connection_that_was_closed_costs_no_command(
