@@ -68,11 +68,12 @@ class Kills(msgspec.Struct, frozen=True, kw_only=True):
     """Handlers that were running in the killed processes."""
     held: int
     """Leases that the killed processes left behind."""
-    hit_too_often: int
-    """Tasks that so many of them held that they are given up, as what kills workers must be."""
     rescue_seconds: list[float]
     """From each kill to the moment an interrupted handler began anew; see `rescue_seconds`."""
+    given_up: int
+    """Failed tasks that so many of the killed processes held that they had to be given up."""
     verdict: Verdict
+    """Without those among the failed."""
 
 
 class Terminations(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,15 +160,17 @@ def kills(*, count: int, tasks: int, seed: int, progress: Progress) -> Kills:
         interrupted += sum(len(one.running) for one in crashes)
         held.update(task_id for one in crashes for task_id in one.held)
         rescues += rescue_seconds(crashes, drain.pool.journal)
+    verdict = together(verdicts)
+    failed = [one for one in verdict.failed if held[one.partition(":")[0]] < MAX_CRASHES]
     return Kills(
         lease_seconds=LEASE_SECONDS,
         kills=done,
         drains=len(verdicts),
         interrupted=interrupted,
         held=held.total(),
-        hit_too_often=sum(times >= MAX_CRASHES for times in held.values()),
         rescue_seconds=rescues,
-        verdict=together(verdicts),
+        given_up=len(verdict.failed) - len(failed),
+        verdict=msgspec.structs.replace(verdict, failed=failed),
     )
 
 
@@ -182,7 +185,7 @@ def rescue_seconds(crashes: Sequence[Kill], journal: Journal) -> list[float]:
         for task_id in crash.running:
             if (anew := journal.next_beginning(task_id, after=crash.at)) is not None:
                 hits = [one.at for one in crashes if task_id in one.held and one.at < anew.at]
-                found.append(anew.at - max(crash.at, *hits))
+                found.append(anew.at - max([crash.at, *hits]))
     return found
 
 

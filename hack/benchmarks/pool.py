@@ -47,9 +47,9 @@ class Pool:
 
     def kill(self, worker: Worker) -> float:
         """End it the hard way and start another; returns when it happened."""
-        at = time.monotonic()
         worker.signal(signal.SIGKILL)
         worker.wait(10)
+        at = time.monotonic()
         self._replace(worker)
         return at
 

@@ -142,12 +142,13 @@ def kills(found: Kills) -> Grid:
                 "",
             ),
             (
-                "rescued: from the kill to the handler's new beginning, median · longest",
+                "rescued: from the last kill of a holder to the handler's new beginning, median · longest",
                 f"{median(rescues):.2f} s · {max(rescues):.2f} s" if rescues else "none to rescue",
                 f"≤ {lease + 1:g} s (lease {lease:g} s)",
             ),
+            (f"given up: held by {MAX_CRASHES} killed workers", f"{found.given_up}", ""),
         ],
-        failed=f"{found.hit_too_often} (held by {MAX_CRASHES} killed workers: given up)",
+        failed="0",
         again="interrupted or unreported ones",
         burnt="0",
     )

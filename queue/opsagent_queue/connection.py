@@ -21,8 +21,7 @@ from opsagent_queue.url import NOT_TLS, RedisUrl
 HEALTH_CHECK_SECONDS: Final = 15
 """A pooled connection that was idle longer is asked for a PONG before it is trusted."""
 
-_RETRIES: Final = 2
-"""Of redis-py: one on an idle connection (direct.py) comes first, where there is any."""
+_RETRIES: Final = 3
 _PASSING: Final = frozenset(
     {"READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "UNKILLABLE"}
 )
@@ -67,8 +66,8 @@ def connect(
     the host name. A URL that switches either off is refused unless `allow_insecure_tls`.
 
     `socket_timeout` (seconds) bounds connecting and each reply. A command whose connection breaks
-    is sent again up to 3 times: every script of this package tolerates that. At most
-    `max_connections` are open; callers beyond that wait for one, up to `socket_timeout`.
+    is sent again at once if it had been idle (direct.py), and up to 3 times with growing pauses:
+    every script of this package tolerates that. At most `max_connections` are open; callers beyond that wait for one, up to `socket_timeout`.
 
     Raises `ConfigurationError`; no message, log line or repr contains the password.
     """

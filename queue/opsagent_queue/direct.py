@@ -16,7 +16,7 @@ class DirectPool(BlockingConnectionPool):
     """A pool that has a short way, too: to a connection that is idle, while nobody waits for one."""
 
     _waiting = 0
-    """Callers of `get_connection` that have none yet."""
+    """Callers of `get_connection` that have none yet, or one that is still being made."""
 
     async def get_connection(self, *args: Any, **options: Any) -> Any:
         self._waiting += 1
@@ -32,25 +32,28 @@ class DirectPool(BlockingConnectionPool):
         return cast("Connection", self.get_available_connection())  # type: ignore[no-untyped-call]
 
     async def give_back(self, connection: Connection) -> None:
-        if self._waiting or connection.should_reconnect():  # type: ignore[no-untyped-call]
+        if connection.should_reconnect():  # type: ignore[no-untyped-call]
             await self.release(connection)
             return
         self._in_use_connections.remove(connection)
         self._available_connections.append(connection)
+        if self._waiting:
+            async with self._condition:
+                self._condition.notify()
 
 
 class DirectRedis(Redis):
     """Sends each command at once, on a connection that is idle and well.
 
     All else is left to redis-py: making connections and waiting for one, and sending a command again that a broken
-    connection has not answered. So one that was sent from here is sent once more often than the pool's `retry` says.
+    connection has not answered. So one that was sent from here may be sent once more often than the pool's `retry` says.
     HIMPORT, for which redis-py prepares the connection first, is not for this client.
     """
 
     connection_pool: DirectPool
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        connection = self.connection_pool.take_idle()
+        connection = None if self.single_connection_client else self.connection_pool.take_idle()
         if connection is not None:
             try:
                 # Readable without having been asked: it was closed, or an answer came that nobody waits for.

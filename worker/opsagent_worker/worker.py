@@ -50,8 +50,8 @@ log = structlog.get_logger()
 
 _GOODBYE_SECONDS: Final = 2.0
 
-# What one claim takes at worst, when Redis swallows packets: four tries of connecting and of waiting for the reply, 5 s
-# each, and the waits between them.
+# What one claim takes at worst, when Redis swallows packets: a wait for the reply on an idle connection, four tries of
+# connecting and of waiting for the reply, 5 s each, and the waits between them.
 _SLOWEST_CLAIM_SECONDS: Final = 60.0
 
 

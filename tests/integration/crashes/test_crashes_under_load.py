@@ -22,7 +22,7 @@ def test_killed_workers_lose_no_task_and_burn_no_attempt() -> None:
     assert found.interrupted > 0, "no kill hit a running handler: nothing was tried"
     assert found.held >= found.interrupted, "a handler ran without a lease"
     assert found.verdict.lost == []
-    assert len(found.verdict.failed) <= found.hit_too_often
+    assert found.verdict.failed == []
     assert found.verdict.attempts_burnt == 0
     assert found.verdict.executed_again > 0
     assert len(found.rescue_seconds) == found.interrupted, (

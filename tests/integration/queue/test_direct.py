@@ -69,15 +69,19 @@ async def test_commands_side_by_side_get_their_own_answers_over_no_more_connecti
     assert [one["name"] for one in clients].count("side-by-side") == 3
 
 
-async def test_whoever_waits_for_a_connection_gets_one_before_newcomers(redis_url: str) -> None:
+async def test_all_who_wait_for_a_connection_get_one_as_soon_as_there_are_some(
+    redis_url: str,
+) -> None:
     async with connect(redis_url, max_connections=2) as client:
         pool = client.connection_pool
         assert isinstance(pool, DirectPool)
         in_use = [await pool.get_connection() for _ in range(2)]
         waiting = [asyncio.create_task(pool.get_connection()) for _ in range(2)]
         await asyncio.sleep(0)  # each begins to wait
-        await asyncio.gather(*map(pool.give_back, in_use))
-        assert pool.take_idle() is None
+        for connection in in_use:
+            await pool.give_back(connection)
+        assert pool.can_get_connection()
+        assert pool.take_idle() is None, "somebody has waited for it"
         async with asyncio.timeout(3):
             assert set(await asyncio.gather(*waiting)) == set(in_use)
         await asyncio.gather(*map(pool.give_back, in_use))
@@ -124,9 +128,17 @@ async def test_the_answer_to_a_command_that_was_left_goes_nowhere(how: str) -> N
         assert await client.get("x") == "OK"
 
 
-async def test_a_command_without_an_answer_is_sent_four_times_in_all() -> None:
+async def test_a_client_bound_to_one_connection_uses_no_other(redis_url: str) -> None:
+    async with connect(redis_url) as client:
+        await client.ping()
+        async with client.client() as bound:
+            assert {await bound.client_id() for _ in range(3)} == {await bound.client_id()}
+            assert await bound.client_id() != await client.client_id()
+
+
+async def test_a_command_without_an_answer_is_sent_five_times_in_all() -> None:
     async with serving() as server, connect(server.url, socket_timeout=0.1) as client:
         await client.get("x")
         with pytest.raises(RedisTimeoutError):
             await client.get("never")
-        assert server.asked_never == 4
+        assert server.asked_never == 5

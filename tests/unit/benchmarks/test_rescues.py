@@ -39,6 +39,11 @@ def kill(at: float, *running: str, held: tuple[str, ...] = ()) -> Kill:
             [2.0, 7.5],
             id="two interrupted handlers of a task are two rescues",
         ),
+        pytest.param(
+            [Kill(at=10.0, running=frozenset("a"), held=frozenset())],
+            [2.0],
+            id="a handler whose lease was gone before the kill counts, too",
+        ),
         pytest.param([kill(21.0, "a")], [], id="a task that nobody began anew is none"),
     ],
 )
