@@ -130,7 +130,7 @@ async def test_the_answer_to_a_command_that_was_left_goes_nowhere(how: str) -> N
 
 async def test_a_client_bound_to_one_connection_uses_no_other(redis_url: str) -> None:
     async with connect(redis_url) as client:
-        await client.ping()
+        await asyncio.gather(client.ping(), client.ping())  # one for it, one that is idle
         async with client.client() as bound:
             assert {await bound.client_id() for _ in range(3)} == {await bound.client_id()}
             assert await bound.client_id() != await client.client_id()
