@@ -32,9 +32,9 @@ async def test_a_lease_that_expires_is_looked_after_long_before_the_next_round(
         )
     )
 
-    async def back() -> bool:
-        return (await bench.queue.snapshot()).pending == 1
+    async def rescued() -> bool:
+        return bench.sample("opsagent_worker_tasks_rescued_total") == 1
 
-    await eventually(back, what="the task waits again")
+    await eventually(rescued, what="the task is rescued")
     reaping.cancel()
-    assert bench.sample("opsagent_worker_tasks_rescued_total") == 1
+    assert (await bench.queue.snapshot()).pending == 1
