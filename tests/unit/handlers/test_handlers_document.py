@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,14 @@ def test_the_document_shows_the_files_of_the_example(name: str) -> None:
 def test_the_document_shows_a_test_that_is_run() -> None:
     shown = DOCUMENT.partition("@respx.mock\n")[2].partition("```")[0]
     assert shown in (EXAMPLE / "test_checksum.py").read_text()
+
+
+def test_the_examples_tests_need_none_of_the_projects_own_plugins() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:timeout"]
+    done = subprocess.run(  # noqa: S603 - our own tests
+        command, cwd=EXAMPLE, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_examples_object_is_valid() -> None:
