@@ -67,7 +67,8 @@ def connect(
 
     `socket_timeout` (seconds) bounds connecting and each reply. A command whose connection breaks
     is sent again at once if it had been idle (direct.py), and up to 3 times with growing pauses:
-    every script of this package tolerates that. At most `max_connections` are open; callers beyond that wait for one, up to `socket_timeout`.
+    every script of this package tolerates that. At most `max_connections` are open; callers beyond
+    that wait for one, up to `socket_timeout`.
 
     Raises `ConfigurationError`; no message, log line or repr contains the password.
     """

@@ -222,8 +222,8 @@ local function take_in_order()
   return (again or unknown_ones() > #taken) and 1 or 0, looked
 end
 
--- The only task there is, just announced, while the index is empty: so they come to a worker that is not
--- busy. It need not be sorted in to be taken out again.
+-- The only task there is, just announced, while the index is empty: this is how most tasks reach a worker
+-- that is not busy. It need not be sorted in to be taken out again.
 local more, looked = 0, false
 if #hints == 1 and redis.call('ZCARD', TASKS) == 1 and redis.call('EXISTS', TYPES, FOREIGN, HELD) == 0 then
   take(hints, {})

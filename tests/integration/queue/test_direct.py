@@ -14,7 +14,6 @@ from opsagent_queue.direct import DirectPool
 
 pytestmark = pytest.mark.integration
 
-
 NEVER = b"\nnever\r"
 
 
