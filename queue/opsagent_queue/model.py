@@ -157,6 +157,8 @@ class Snapshot:
     """Identifies this run of the Redis server; None where the server does not tell."""
     role: str | None = None
     """"master" or "slave", as Redis calls itself; None where the server does not tell."""
+    fence: int = 0
+    """That of the last claim; it grows with each. 0 before the first."""
     unknown: int = 0
     """Waiting tasks that the index does not know, at least. `TaskQueue.index` makes it know them."""
     estimated: bool = False

@@ -279,6 +279,7 @@ class TaskQueue:
             time_ms=int(fields["time_ms"]),
             run_id=fields["run_id"] or None,
             role=fields["role"] or None,
+            fence=int(fields["fence"]),
             unknown=int(fields["unknown"]),
             estimated=int(fields["estimated"]) == 1,
             pending_by_type={kind: int(number) for kind, number in _pairs(reply[1])},

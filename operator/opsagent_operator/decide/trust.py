@@ -24,7 +24,7 @@ def remember_queue(
 
     A queue that is empty when its Redis has another run id than before may have been emptied by the
     restart, or by a failover to a replica that had nothing: that is remembered for `patience`, or
-    until there is a task.
+    until there is a task. It is not suspected of a queue that has gone on from where it was.
 
     Args:
         memory: what was remembered at the last visit.
@@ -39,11 +39,29 @@ def remember_queue(
     emptied_at = memory.emptied_at
     if queue.work > 0 or queue.delayed > 0 or not spare:
         emptied_at = None
-    elif memory.run_id is not None and run_id != memory.run_id:
+    elif memory.run_id not in {None, run_id} and not _has_gone_on(memory, queue):
         emptied_at = now
     if emptied_at is not None and now >= emptied_at + patience:
         emptied_at = None
-    return memory.updated(unknown_since=None, run_id=run_id, emptied_at=emptied_at)
+    return memory.updated(
+        unknown_since=None,
+        run_id=run_id,
+        last_claim=queue.last_claim,
+        waited=queue.pending + queue.delayed > 0,
+        emptied_at=emptied_at,
+    )
+
+
+def _has_gone_on(memory: Memory, queue: QueueState) -> bool:
+    """Whether an empty `queue` is the one in `memory`, worked off since.
+
+    The last claim is told by the same data as the tasks. In older data it is an older one; or the same, if
+    none was made since: then what waited has vanished without having been claimed.
+    """
+    before, now = memory.last_claim, queue.last_claim
+    if before is None or now is None:
+        return False
+    return now > before or (now == before and not memory.waited)
 
 
 def learn_start_time(memory: Memory, pods: Iterable[PodState]) -> Memory:

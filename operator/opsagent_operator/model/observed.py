@@ -134,6 +134,8 @@ class QueueState:
     """Whether `pending` is an estimate: most of the waiting tasks have not been looked at yet."""
     run_id: str | None = None
     """Identifies this run of the Redis server; None where it does not tell."""
+    last_claim: int | None = None
+    """The fence of the last claim, which grows with each; None where the kind of queue has none."""
     mean_seconds: float | None = None
     """What a task has lately taken on average; None when it is not asked for or nothing ended yet."""
     held: Mapping[str, int] = field(default_factory=dict)
@@ -205,6 +207,10 @@ class Memory:
     """Since when the queue has been unknown; None while it is known."""
     run_id: str | None = None
     """The run of the Redis server that was read last."""
+    last_claim: int | None = None
+    """The fence of the last claim then."""
+    waited: bool = False
+    """Whether tasks waited then, for a worker or for a later moment."""
     emptied_at: datetime | None = None
     """When the queue was found empty in a new run of its server; None once that is settled."""
     silent_since: datetime | None = None

@@ -70,6 +70,7 @@ def _state(snapshot: Snapshot) -> QueueState:
         paused=snapshot.paused,
         estimated=snapshot.estimated,
         run_id=snapshot.run_id,
+        last_claim=snapshot.fence,
         mean_seconds=snapshot.mean_seconds,
         held=snapshot.busy,
         workers={

@@ -175,6 +175,7 @@ return {
     'estimated', estimated,
     'time_ms', ms(NOW_MS),
     'run_id', told('server', 'run_id:(%w+)'),
+    'fence', redis.call('GET', FENCE) or '0',
     'role', told('replication', 'role:(%w+)'),
     'soon', redis.call('ZCOUNT', DELAYED, '(' .. ms(NOW_MS), ms(NOW_MS + soon_ms)),
     'unknown', unknown,

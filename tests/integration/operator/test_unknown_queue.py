@@ -16,6 +16,7 @@ from fixtures.sentinel import FailoverSetup
 from integration.operator.observer import Observer
 from integration.operator.world import SECRET, WORKER, World, eventually
 from opsagent_operator.model.observed import QueueState
+from opsagent_queue import Finished, TaskQueue
 
 pytestmark = pytest.mark.integration
 
@@ -285,6 +286,21 @@ def test_tasks_end_the_doubt_about_an_empty_queue(patient: Patient, tmp_path: Pa
     world.until_condition("ScalingActive", "True", "QueueDepth")
 
 
+def test_a_queue_that_was_worked_off_around_a_restart_is_believed_to_be_empty(
+    patient: Patient,
+) -> None:
+    world = patient.world
+    settle(world, after="1h")
+    world.operator.freeze()
+    patient.server.kill()
+    patient.server.start()
+    world.with_queue(work_off)
+    world.operator.thaw()
+    world.until_replicas({"v1.0.0": 0})
+    world.until_condition("ScalingActive", "True", "QueueDepth")
+    assert "EmptyAfterRestart" not in {reason for reason, _ in world.events()}
+
+
 def test_a_failover_to_a_redis_that_has_nothing_is_not_believed_for_a_while(
     shared_world: World, failover: FailoverSetup
 ) -> None:
@@ -308,6 +324,18 @@ def failover(tmp_path: Path) -> Iterator[FailoverSetup]:
     setup.start()
     yield setup
     setup.stop()
+
+
+async def work_off(queue: TaskQueue) -> None:
+    """As a worker does that was quicker than the operator."""
+    claimed = await queue.claim(
+        owner="pod", version="v1.0.0", count=TASKS, lease_ms=60_000, token="a-token"
+    )
+    assert len(claimed.claims) == TASKS
+    ended = [
+        Finished(lease=claim.lease, status="completed", seconds=0.1) for claim in claimed.claims
+    ]
+    await queue.finish(ended, version="v1.0.0", result_ttl_ms=60_000)
 
 
 def lose_everything(server: RedisServer, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -80,6 +81,13 @@ class OperatorProcess:
         process.kill()
         process.wait(timeout=10)
         self._process = None
+
+    def freeze(self) -> None:
+        """Stop it from running (SIGSTOP): it sees and does nothing."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._running().send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """Ask it to end; returns its exit code."""

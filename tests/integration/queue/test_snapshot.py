@@ -18,18 +18,18 @@ async def test_an_empty_queue_is_all_zero_and_none(bench: Bench) -> None:
     assert (snapshot.next_due_ms, snapshot.oldest_ms, snapshot.paused) == (None, None, False)
     assert (snapshot.busy, snapshot.workers) == ({}, {})
     assert snapshot.run_id
+    assert snapshot.fence == 0
     seconds, _ = await bench.client.time()
     assert abs(snapshot.time_ms / 1000 - seconds) < 60
 
 
 async def test_every_task_is_counted_once_in_the_place_where_it_is(bench: Bench) -> None:
-    done, failed, delayed, _, _ = [
-        claim.lease
-        for claim in [await bench.claim_one(owner=f"pod-{number % 2}") for number in range(5)]
+    done, failed, delayed, _, latest = [
+        await bench.claim_one(owner=f"pod-{number % 2}") for number in range(5)
     ]
-    await bench.finish(done)
-    await bench.finish(failed, status="failed", error="x")
-    await bench.retry(delayed, delay_ms=LONG_MS, error="x")
+    await bench.finish(done.lease)
+    await bench.finish(failed.lease, status="failed", error="x")
+    await bench.retry(delayed.lease, delay_ms=LONG_MS, error="x")
     await bench.enqueue(bench.task(), bench.task(), bench.task(assigned_to="dev"))
     await bench.client.zadd(bench.queue.keys.tasks, {"ghost": 1})
     snapshot = await bench.queue.snapshot()
@@ -38,6 +38,7 @@ async def test_every_task_is_counted_once_in_the_place_where_it_is(bench: Bench)
     assert snapshot.busy == {"pod-0": 1, "pod-1": 1}
     assert snapshot.next_due_ms is not None
     assert 0 < snapshot.next_due_ms <= LONG_MS
+    assert snapshot.fence == latest.lease.fence
 
 
 async def test_an_overdue_task_is_due_in_zero_ms(bench: Bench) -> None:

@@ -250,6 +250,7 @@ queues = st.one_of(
         next_due=st.sampled_from([None, timedelta(seconds=2), timedelta(seconds=12)]),
         estimated=st.sampled_from([False, False, True]),
         run_id=st.sampled_from(["a", "b", None]),
+        last_claim=st.sampled_from([None, 0, 1]),
         mean_seconds=st.sampled_from([None, 4.0]),
     ),
 )

@@ -96,6 +96,7 @@ QUEUES = st.builds(
     next_due=st.none() | st.just(timedelta(seconds=40)),
     foreign=st.integers(0, 1),
     run_id=st.sampled_from(["a", "b"]),
+    last_claim=st.sampled_from([None, 0, 1]),
     workers=st.just({}) | st.just({"pod": WorkerState(slots=4, version="v1")}),
 )
 MOMENTS = st.lists(

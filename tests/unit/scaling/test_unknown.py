@@ -1,5 +1,6 @@
 """What is not known, or not to be believed, takes no worker away."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,8 @@ LONG_AGO = Memory(
     recommendations=((START - SECOND, 0),), empty_since=START - 3600 * SECOND, run_id="a"
 )
 """Of a queue that has been empty for an hour."""
+SEEN_EMPTY = replace(LONG_AGO, last_claim=7)
+SEEN_WAITING = replace(LONG_AGO, last_claim=7, waited=True)
 
 
 class Visits:
@@ -155,6 +158,8 @@ def test_an_outage_in_between_does_not_hide_that_the_server_began_anew() -> None
         ("the first look of an operator", Memory(), restarted(), 6, {}),
         ("no more than the minimum runs", LONG_AGO, restarted(), 2, {"minReplicas": 2}),
         ("there is work in the new run", LONG_AGO, restarted(pending=1), 6, {}),
+        ("what waited was claimed since", SEEN_WAITING, restarted(last_claim=8), 6, {}),
+        ("nothing waited, and no claim is forgotten", SEEN_EMPTY, restarted(last_claim=7), 6, {}),
     ],
 )
 def test_an_emptiness_that_is_believed(
@@ -163,6 +168,33 @@ def test_an_emptiness_that_is_believed(
     visits = Visits(current=current, memory=memory, **spec)
     assert visits.at(0, queue).reason != "EmptyAfterRestart", sentence
     assert visits.memory.emptied_at is None
+
+
+@pytest.mark.parametrize(
+    ("sentence", "memory", "queue"),
+    [
+        ("it has forgotten the last claim", SEEN_EMPTY, restarted(last_claim=6)),
+        ("it knows of no claim", SEEN_WAITING, restarted(last_claim=0)),
+        ("what waited is gone, and nobody claimed it", SEEN_WAITING, restarted(last_claim=7)),
+        ("it does not tell its last claim any more", SEEN_WAITING, restarted()),
+        ("it did not tell it before", LONG_AGO, restarted(last_claim=7)),
+    ],
+)
+def test_an_emptiness_that_is_not_believed(
+    sentence: str, memory: Memory, queue: QueueState
+) -> None:
+    assert Visits(current=6, memory=memory).at(0, queue).reason == "EmptyAfterRestart", sentence
+
+
+def test_what_is_compared_is_what_was_seen_last() -> None:
+    visits = Visits(current=6)
+    visits.at(0, make_queue(run_id="a", pending=2, last_claim=7))
+    visits.at(1, make_queue(run_id="a", last_claim=9))
+    visits.at(2, UNREACHABLE)
+    assert visits.at(3, restarted(last_claim=9)).reason == "StabilizationWindow"
+    visits = Visits(current=6)
+    visits.at(0, make_queue(run_id="a", delayed=1, last_claim=9))
+    assert visits.at(1, restarted(last_claim=9)).reason == "EmptyAfterRestart"
 
 
 @given(
