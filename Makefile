@@ -94,8 +94,8 @@ bench-scaling: light-cluster node-cluster ## How the operator scales, and what i
 bench-report: setup ## Write the results into docs/benchmarks.md
 	@$(RUN) python -m benchmarks report
 
-.PHONY: test integration e2e
-test: lint types contracts generated light-cluster node-cluster ## Everything: checks, unit, integration and end-to-end tests
+.PHONY: test integration e2e other-servers
+test: lint types contracts generated light-cluster node-cluster other-servers ## Everything: checks, unit, integration and end-to-end tests
 	@$(RUN) pytest
 
 integration: setup light-cluster ## Tests with a real Redis and a real API server
@@ -103,6 +103,12 @@ integration: setup light-cluster ## Tests with a real Redis and a real API serve
 
 e2e: setup node-cluster ## Tests with real pods
 	@$(RUN) pytest tests/e2e
+
+other-servers: setup ## The queue's tests on Redis 6.2 and on Valkey, both built without TLS
+	@server=$$($(UV) run --quiet --locked --script hack/servers/redis_6_2.py); \
+	REDIS_SERVER=$$server $(RUN) pytest tests/integration/queue -m 'not tls and not redis7'
+	@server=$$($(UV) run --quiet --locked --script hack/servers/valkey.py); \
+	REDIS_SERVER=$$server $(RUN) pytest tests/integration/queue -m 'not tls'
 
 # What the tests stand on is built and installed before any test's time runs.
 .PHONY: light-cluster node-cluster

@@ -296,6 +296,7 @@ async def ping(url: str, *, ca_file: Path | None = None, insecure: bool = False)
         await client.aclose()
 
 
+@pytest.mark.tls
 async def test_tls_is_verified_against_the_given_authority(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     server = tls_server(tmp_path, authority, [x509.IPAddress(ip_address("127.0.0.1"))])
@@ -310,6 +311,7 @@ async def test_tls_is_verified_against_the_given_authority(tmp_path: Path) -> No
         server.stop()
 
 
+@pytest.mark.tls
 async def test_a_certificate_for_another_host_is_refused(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     server = tls_server(tmp_path, authority, [x509.DNSName("other.example")])

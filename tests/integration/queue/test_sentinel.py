@@ -168,6 +168,7 @@ async def test_a_dead_master_without_a_successor_is_unavailable(
             pass
 
 
+@pytest.mark.tls
 async def test_tls_is_verified_at_sentinels_and_at_the_masters_they_name(tmp_path: Path) -> None:
     pem = certificate(tmp_path, valid_days=1)
     setup = FailoverSetup(tmp_path, pem=pem)

@@ -106,7 +106,9 @@ async def test_a_channel_that_is_refused_harms_no_other_and_is_asked_for_again(
     monkeypatch.setattr("opsagent_queue.subscription._PING_SECONDS", 0.05)
     monkeypatch.setattr("opsagent_queue.subscription._REFUSED_SECONDS", 0.05)
     with blocking.Redis.from_url(redis_url) as admin:
-        admin.execute_command("ACL", "SETUSER", "half", "on", ">word", "+@all", "&mine:*")
+        admin.execute_command(
+            "ACL", "SETUSER", "half", "on", ">word", "+@all", "resetchannels", "&mine:*"
+        )
         client = connect(redis_url.replace("redis://", "redis://half:word@"))
         async with Subscription(client, ["mine:1", "theirs:1"]) as subscription:
             assert await next_of(subscription) == Subscribed()
@@ -131,7 +133,9 @@ async def test_a_refused_channel_is_asked_for_again_however_much_others_tell(
 ) -> None:
     monkeypatch.setattr("opsagent_queue.subscription._REFUSED_SECONDS", 0.05)
     with blocking.Redis.from_url(redis_url) as admin:
-        admin.execute_command("ACL", "SETUSER", "half", "on", ">word", "+@all", "&mine")
+        admin.execute_command(
+            "ACL", "SETUSER", "half", "on", ">word", "+@all", "resetchannels", "&mine"
+        )
         client = connect(redis_url.replace("redis://", "redis://half:word@"))
         async with Subscription(client, ["mine", "theirs"]) as subscription:
             assert await next_of(subscription) == Subscribed()
