@@ -26,8 +26,10 @@ class DirectPool(BlockingConnectionPool):
             self._waiting -= 1
 
     def take_idle(self) -> Connection | None:
-        """A connection, which may be broken."""
+        """A connection, which may be broken; none while the next one is still to be made."""
         if self._waiting or not self._available_connections:
+            return None
+        if not self._available_connections[-1].is_connected:
             return None
         return cast("Connection", self.get_available_connection())  # type: ignore[no-untyped-call]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from doubles.tls import certificate
 from fixtures.queue_bench import Bench
@@ -59,7 +60,7 @@ async def port_of_master(client: Redis) -> int:
                 role = await client.info("replication")
                 if role["role"] == "master":
                     return int((await client.info("server"))["tcp_port"])
-            except (QueueError, OSError):
+            except (QueueError, RedisError, OSError):
                 await asyncio.sleep(0.02)
 
 
@@ -143,8 +144,9 @@ async def test_what_is_wrong_with_sentinel_is_told_without_a_password(
     told = ""
     for url, kind, sentence in wrong:
         async with connect(url) as client:
-            with pytest.raises(kind, match=sentence) as caught:
-                await TaskQueue(client, worker="a/b").snapshot()
+            for _ in range(2):  # the second time, the pool has a connection that was never made
+                with pytest.raises(kind, match=sentence) as caught:
+                    await TaskQueue(client, worker="a/b").snapshot()
         told += str(caught.value) + repr(caught.value.__cause__)
     for password in (PASSWORD, SENTINEL_PASSWORD, "wr0ng-word"):
         assert password not in told + caplog.text
