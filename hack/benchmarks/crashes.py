@@ -192,7 +192,8 @@ def rescue_seconds(crashes: Sequence[Kill], journal: Journal) -> list[float]:
 def terminations(*, count: int, tasks: int, seed: int, progress: Progress) -> Terminations:
     """Terminate a worker `count` times, in as many drains of `tasks` tasks as that takes."""
     verdicts, exits = list[Verdict](), list[tuple[float, float]]()
-    plan = _Plan(tasks=tasks, long_share=_LONG_SHARE)
+    # None runs out: whatever is executed again was handed back although it ran.
+    plan = _Plan(tasks=tasks, long_share=_LONG_SHARE, lease_seconds=30)
     for _drain, crashes, verdict in _drains(count, plan, seed, _terminate, progress):
         verdicts.append(verdict)
         exits.extend(crashes)

@@ -49,7 +49,7 @@ def worker_spec(image: Mapping[str, str], *, prefix: str, sandbox_url: str) -> S
         },
         "worker": {
             "concurrency": CONCURRENCY,
-            "lease": "5s",
+            "lease": "60s",
             "drainTimeout": "30s",
             "retry": {"backoff": "200ms", "maxBackoff": "1s"},
             "envFrom": [{"secretRef": {"name": NAME}}],

@@ -22,6 +22,7 @@ PATIENCE = "10m"
 """How long a worker may take to become idle: longer than this test lasts."""
 
 
+@pytest.mark.timeout(900)  # each of its waits may take a minute
 def test_bursts_of_long_and_short_tasks_are_served_from_zero_and_none_is_interrupted(
     arena: Arena,
 ) -> None:

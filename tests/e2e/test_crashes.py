@@ -61,7 +61,7 @@ def test_an_operator_killed_during_a_scale_up_changes_nothing_of_its_outcome(
 
 
 def test_tasks_of_a_killed_worker_come_back_and_are_counted(arena: Arena) -> None:
-    arena.create_resting_worker()
+    arena.create_resting_worker(worker={**arena.spec["worker"], "lease": "5s"})
     arena.enqueue(*(arena.hold() for _ in range(MAX_REPLICAS * CONCURRENCY)))
     arena.until_started(MAX_REPLICAS * CONCURRENCY)
     arena.until_ready(MAX_REPLICAS)
@@ -91,7 +91,7 @@ def test_a_killed_redis_comes_back_with_every_task(arena: Arena) -> None:
     with own.redis() as redis:
         arena = Arena(stage=arena.stage, redis=redis, namespace=arena.namespace, backing=own)
         # Longer than the outage: what a worker holds stays its own, and so nothing is begun twice.
-        arena.create_resting_worker(worker={**arena.spec["worker"], "lease": "30s"})
+        arena.create_resting_worker(worker={**arena.spec["worker"], "lease": "2m"})
         arena.enqueue(*(arena.work(seconds=1) for _ in range(12)))
         arena.enqueue(*(arena.hold() for _ in range(CONCURRENCY)))
         arena.until(lambda: len(arena.tally().completed) >= 2, "some tasks to be done")

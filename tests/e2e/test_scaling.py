@@ -1,5 +1,7 @@
 """From no worker to many and back, and what the user sees of it."""
 
+from collections.abc import Callable
+
 import pytest
 
 from demo.scenes import Show
@@ -12,13 +14,17 @@ pytestmark = pytest.mark.e2e
 
 
 class Recording:
-    """A screen that remembers."""
+    """A screen that remembers; `at_the_top` is called once all workers are ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_the_top: Callable[[], None]) -> None:
         self.frames: list[Frame] = []
+        self._at_the_top = at_the_top
 
     def show(self, frame: Frame) -> None:
+        before = any(worker.ready == MAX_REPLICAS for worker in self.workers)
         self.frames.append(frame)
+        if frame.worker.ready == MAX_REPLICAS and not before:
+            self._at_the_top()
 
     @property
     def workers(self) -> list[WorkerView]:
@@ -34,7 +40,9 @@ def test_tasks_that_arrive_at_zero_bring_workers_up_and_all_of_them_go_again(are
         name=NAME,
         prefix=arena.prefix,
     )
-    recording, tasks = Recording(), workload(arena.backing.sandbox_url)
+    recording, tasks = Recording(arena.release), workload(arena.backing.sandbox_url)
+    # They keep all workers needed until all have come, however long the last one takes.
+    arena.enqueue(*(arena.hold() for _ in range(MAX_REPLICAS * CONCURRENCY - 1)))
 
     summary = show.run(tasks, recording)
 

@@ -27,7 +27,7 @@ def test_paused_lets_running_tasks_finish_and_starts_no_other(arena: Arena) -> N
 
 
 def test_a_worker_told_to_stop_finishes_its_task_first(arena: Arena) -> None:
-    arena.create_resting_worker()
+    arena.create_resting_worker(worker={**arena.spec["worker"], "drainTimeout": "10m"})
     (held,) = arena.enqueue(arena.hold())
     arena.until_started(1)
     owner = arena.owners()[held]

@@ -153,8 +153,8 @@ def test_who_stays_busy_for_drain_timeout_goes_then(world: World) -> None:
     workers = Workers(world, 2, worker={"drainTimeout": "2s"})
     workers.hold(workers.names)
     world.run("scale", f"oaw/{WORKER}", "--replicas=1")
-    (victim,) = eventually(workers.marked)
-    workers.until_alive(set(workers.names) - {victim})
+    eventually(lambda: len(workers.alive()) == 1)
+    (victim,) = set(workers.names) - set(workers.alive())
     told = eventually(lambda: [text for reason, text in world.events() if reason == "ScaledDown"])
     assert f"{victim} goes: still busy after drainTimeout 2s" in told[0]
 

@@ -31,7 +31,7 @@ def told(idle_world: World) -> World:
 def announce(world: World, count: int) -> None:
     """Tasks as the orchestrator adds them, in one go."""
     tasks = [Task.new(type="monitor", payload={}, assigned_to="ops") for _ in range(count)]
-    with redis.Redis.from_url(world.redis_url) as client, client.pipeline(transaction=False) as to:
+    with redis.Redis.from_url(world.redis_url) as client, client.pipeline(transaction=True) as to:
         for task in tasks:
             to.hset(f"orchestrator:task:{task.task_id}", "data", task.encode())
             to.zadd("orchestrator:tasks", {task.task_id: score(task.priority)})
@@ -59,7 +59,7 @@ def test_announced_tasks_get_all_their_workers_in_one_write(told: World) -> None
     arrivals = "opsagent_operator_arrival_to_scale_seconds"
     assert told.operator.metric(f"{arrivals}_count") == 1
     assert told.operator.metric(f"{arrivals}_sum") > 0
-    assert "woken by task.created" in told.worker()["status"]["decision"]["message"]
+    eventually(lambda: "woken by task.created" in told.worker()["status"]["decision"]["message"])
 
 
 def test_thousands_of_tasks_cause_a_handful_of_visits(told: World) -> None:

@@ -103,7 +103,7 @@ async def test_channels_may_be_changed_while_redis_is_away(redis_server: RedisSe
 async def test_a_channel_that_is_refused_harms_no_other_and_is_asked_for_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("opsagent_queue.subscription._PING_SECONDS", 0.05)
+    monkeypatch.setattr("opsagent_queue.subscription._PING_SECONDS", 1)
     monkeypatch.setattr("opsagent_queue.subscription._REFUSED_SECONDS", 0.05)
     with blocking.Redis.from_url(redis_url) as admin:
         admin.execute_command(

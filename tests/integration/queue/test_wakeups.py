@@ -151,5 +151,6 @@ async def test_subscribers_occupy_no_connection_that_commands_need(
         async with asyncio.timeout(10):
             assert await client.ping()
     await client.aclose()
+    await bench.client.ping()  # Redis lists a closed connection until its next turn
     clients = await bench.client.client_list(_type="pubsub")
     assert clients == []

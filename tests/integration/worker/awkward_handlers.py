@@ -36,6 +36,22 @@ async def block(payload: Block) -> None:
         time.sleep(payload.seconds)  # noqa: ASYNC251
 
 
+class Hang(Block):
+    seconds: float = 60.0
+    until: Path
+    """Goes on at once when this file exists."""
+
+
+@task("hang")
+async def hang(payload: Hang) -> None:
+    """The same, for as long as the test wants."""
+    end = time.monotonic() + payload.seconds
+    if not payload.path.exists():
+        payload.path.touch()
+        while not payload.until.exists() and time.monotonic() < end:
+            time.sleep(0.01)  # noqa: ASYNC251
+
+
 @task("wait")
 async def wait(payload: Door) -> None:
     await _opened(payload)

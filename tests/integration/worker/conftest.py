@@ -148,8 +148,8 @@ def bench(queue: TaskQueue, redis_url: str) -> Bench:
                 "OPSAGENT_WORKER": WORKER,
                 "OPSAGENT_POD_NAME": "pod-1",
                 "OPSAGENT_CONCURRENCY": str(SLOTS),
-                "OPSAGENT_LEASE": "600ms",
-                "OPSAGENT_DRAIN_TIMEOUT": "50ms",
+                "OPSAGENT_LEASE": "6s",
+                "OPSAGENT_DRAIN_TIMEOUT": "30s",
                 "OPSAGENT_RETRY_BACKOFF": "1ms",
                 "OPSAGENT_RETRY_MAX_BACKOFF": "1ms",
             }

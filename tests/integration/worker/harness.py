@@ -108,15 +108,21 @@ class WorkerProcess:
 
     async def metric(self, sample: str) -> float:
         """The value of one sample, such as `opsagent_worker_slots` or `name{label="value"}`; 0 while it is absent."""
+        return (await self.metrics()).get(sample, 0.0)
+
+    async def metrics(self) -> Mapping[str, float]:
+        """All samples at one moment."""
         _, text = await self.get("/metrics")
-        return next(
-            (
-                float(value)
-                for name, _, value in (line.rpartition(" ") for line in text.splitlines())
-                if name == sample
-            ),
-            0.0,
-        )
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    async def counted(self, sample: str, number: int = 1) -> None:
+        """Wait until `sample` has that value: what a worker did may be seen before it has counted it."""
+
+        async def is_so() -> bool:
+            return await self.metric(sample) == number
+
+        await eventually(is_so, what=f"{sample} is {number}")
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)

@@ -143,6 +143,7 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
     async with bench.working(handler) as parts:
         task = await bench.enqueue()
         await running.wait()
+        bench.signals.received()  # the second one, at the end of the block, means at once
 
     after = await bench.queue.snapshot()
     assert (after.pending, after.in_flight) == (1, 0)

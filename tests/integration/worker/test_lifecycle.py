@@ -36,7 +36,7 @@ async def test_a_running_task_is_finished_before_the_worker_ends(
     gate: Gate,
     start_worker: StartWorker,
 ) -> None:
-    worker = await start_worker(OPSAGENT_LEASE="1s", OPSAGENT_CONCURRENCY="1").started()
+    worker = await start_worker(OPSAGENT_LEASE="3s", OPSAGENT_CONCURRENCY="1").started()
     running, waiting = monitor(held_url), monitor(held_url)
     await queue.enqueue(running)
     await eventually(lambda: gate.arrived == 1, what="the task is running")

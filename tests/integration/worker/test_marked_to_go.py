@@ -45,7 +45,9 @@ async def test_a_marked_worker_finishes_what_it_runs_and_takes_nothing_until_the
     start_worker: StartWorker,
 ) -> None:
     # It never looks by itself: whatever it does is due to a message.
-    worker = await start_worker(OPSAGENT_CONCURRENCY="2", WORKER_POLL_INTERVAL="5m").started()
+    # Nor does it lose what it runs, should it be slow.
+    settings = {"WORKER_POLL_INTERVAL": "5m", "OPSAGENT_LEASE": "60s"}
+    worker = await start_worker(OPSAGENT_CONCURRENCY="2", **settings).started()
     running, waiting = monitor(held_url), monitor(held_url)
     await queue.enqueue(running)
     await eventually(lambda: gate.arrived == 1, what="the task is running")

@@ -189,7 +189,7 @@ async def test_numbers_stay_right_through_a_crash_and_a_drain(
     await crashing.exit_code()
     assert await orchestrator.statistics() == Statistics(0, 1, {"in_progress": 1})
 
-    drained = await start_worker(OPSAGENT_LEASE="500ms", OPSAGENT_DRAIN_TIMEOUT="0s").started()
+    drained = await start_worker(OPSAGENT_LEASE="60s", OPSAGENT_DRAIN_TIMEOUT="0s").started()
     await eventually(lambda: gate.arrived == 2, what="the task runs again")
     assert await orchestrator.statistics() == Statistics(0, 1, {"in_progress": 1})
     drained.signal(signal.SIGTERM)

@@ -118,7 +118,7 @@ async def test_without_memory_a_running_task_ends_and_the_next_waits_for_memory(
     held_url: str,
     health_url: str,
 ) -> None:
-    worker = await start_worker(OPSAGENT_CONCURRENCY="1", OPSAGENT_LEASE="1s").started()
+    worker = await start_worker(OPSAGENT_CONCURRENCY="1", OPSAGENT_LEASE="3s").started()
     running, waiting = monitor(held_url), monitor(health_url)
     await queue.enqueue(running)
     await eventually(lambda: gate.arrived == 1, what="the task runs")

@@ -90,17 +90,17 @@ async def test_a_handlers_own_concurrency_is_kept_to(
 async def test_sync_handlers_cost_no_lease_however_long_they_block(
     queue: TaskQueue, records: Records, start_own: StartWorker, start_worker: StartWorker
 ) -> None:
-    worker = await start_own(OPSAGENT_LEASE="2s").started()
+    worker = await start_own(OPSAGENT_LEASE="5s").started()
     # Somebody who would take over at once what the first one loses.
-    other = await start_worker(OPSAGENT_LEASE="2s", OPSAGENT_AGENTS="x").started()
+    other = await start_worker(OPSAGENT_LEASE="5s", OPSAGENT_AGENTS="x").started()
 
     tasks = [
-        await enqueue(queue, "sleep", seconds=3.0),
-        await enqueue(queue, "hog", seconds=3.0),
+        await enqueue(queue, "sleep", seconds=7.0),
+        await enqueue(queue, "hog", seconds=7.0),
     ]
     slept, hogged = await records.ended(*(task.task_id for task in tasks))
 
-    assert slept.metadata["result"] == {"slept": 3.0}
+    assert slept.metadata["result"] == {"slept": 7.0}
     assert hogged.metadata["result"]["bursts"] > 1
     assert (slept.retry_count, hogged.retry_count) == (0, 0)
     assert await worker.metric("opsagent_worker_leases_lost_total") == 0
