@@ -104,11 +104,13 @@ integration: setup light-cluster ## Tests with a real Redis and a real API serve
 e2e: setup node-cluster ## Tests with real pods
 	@$(RUN) pytest tests/e2e
 
-other-servers: setup ## The queue's tests on Redis 6.2 and on Valkey, both built without TLS
+# Both were built without TLS.
+ABOUT_SERVERS := tests/integration/queue tests/integration/operator/test_observing_queues.py
+other-servers: setup ## What depends on the server, on Redis 6.2 and on Valkey
 	@server=$$($(UV) run --quiet --locked --script hack/servers/redis_6_2.py); \
-	REDIS_SERVER=$$server $(RUN) pytest tests/integration/queue -m 'not tls and not redis7'
+	REDIS_SERVER=$$server $(RUN) pytest $(ABOUT_SERVERS) -m 'not tls and not redis7'
 	@server=$$($(UV) run --quiet --locked --script hack/servers/valkey.py); \
-	REDIS_SERVER=$$server $(RUN) pytest tests/integration/queue -m 'not tls'
+	REDIS_SERVER=$$server $(RUN) pytest $(ABOUT_SERVERS) -m 'not tls'
 
 # What the tests stand on is built and installed before any test's time runs.
 .PHONY: light-cluster node-cluster

@@ -46,7 +46,7 @@ _ADVICE: Final = {
 
 _SCRIPT_NOT_PERMITTED: Final = ("The user executing the script can't", "ACL failure in script")
 """How Redis 6.2 and 7.0, and 7.2, say in a script what is NOPERM elsewhere."""
-_IN_SCRIPT: Final = re.compile(r"(?:^| -)([A-Z]{3,}) ")
+_IN_SCRIPT: Final = re.compile(r"(?:^| -|@user_script:\d+: )([A-Z]{3,}) ")
 
 
 def connect(
@@ -177,7 +177,8 @@ def redis_errors() -> Iterator[None]:
 def _code(error: exceptions.ResponseError) -> str:
     """The word by which Redis names what is wrong, such as OOM.
 
-    Redis 6.2 wraps what stopped a script: "Error running script (…): @user_script: 12: -OOM …".
+    Redis 6.2 wraps what stopped a script: "Error running script (…): @user_script:12: @user_script: 12: -OOM …", or, if a command
+    itself found it, "Error running script (…): @user_script:12: WRONGTYPE …".
     """
     if error.status_code not in {None, "ERR"}:
         return str(error.status_code)

@@ -8,6 +8,8 @@ from opsagent_queue.connection import redis_errors
 
 SCRIPT_7 = " script: 4ca238f611c9d0ae4e9a75a5dbac22aedc1e44b2, on @user_script:14."
 SCRIPT_62 = "ERR Error running script (call to f_4ca238f611): @user_script:14: @user_script: 14: -"
+FOUND_62 = "ERR Error running script (call to f_4ca238f611): @user_script:14: "
+"""Before what a command itself has found; before what forbids the command, it is the text above."""
 
 
 def meaning(reply: str) -> Exception:
@@ -54,6 +56,8 @@ def test_what_ends_by_itself_is_unavailable(reply: str) -> None:
         ("NOAUTH Authentication required.", "credentials"),
         ("WRONGPASS invalid username-password pair or user is disabled.", "credentials"),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", "another prefix"),
+        (f"WRONGTYPE Operation against a key holding the wrong kind{SCRIPT_7}", "another prefix"),
+        (f"{FOUND_62}WRONGTYPE Operation against a key holding the wrong kind", "another prefix"),
         ("MOVED 3999 127.0.0.1:6381", "Cluster, which is not supported"),
         ("CROSSSLOT Keys in request don't hash to the same slot", "Cluster, which is not"),
         ("ERR unknown command 'EVALSHA'", "unknown command"),
