@@ -284,8 +284,7 @@ def world() -> Iterator[World]:
         instance, kubectl = provider.cluster.instance, provider.client
         status = provider.cluster.status()
         api = ApiServer(status.server or "", Pki(instance.state / "pki"))
-        kubectl.run("apply", "--server-side", "-f", str(DEFINITION))
-        kubectl.run("wait", "--for=condition=Established", f"crd/{PLURAL}.{GROUP}")
+        kubectl.define(f"{PLURAL}.{GROUP}", DEFINITION)
         kubectl.run("create", "namespace", NAMESPACE)
         with running() as redis:
             kubectl.apply(

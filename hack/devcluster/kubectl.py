@@ -51,6 +51,14 @@ class Kubectl:
         listed = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(listed))
 
+    def define(self, name: str, definition: Path) -> None:
+        """Apply the CustomResourceDefinition `name`, which is in a file; returns once its objects are served."""
+        self.run("apply", "--server-side", "--force-conflicts", "-f", str(definition))
+        # Of an object that has no conditions at all yet, `kubectl wait` does not wait for one: it fails.
+        accepted = f"jsonpath={{.status.acceptedNames.plural}}={name.partition('.')[0]}"
+        for state in (accepted, "condition=Established"):
+            self.run("wait", f"--for={state}", f"crd/{name}")
+
 
 @contextmanager
 def forwarded(

@@ -21,8 +21,7 @@ NAMESPACE = "api"
 def api(light_cluster: ClusterProvider) -> Iterator[Api]:
     """A namespace with the definition installed."""
     kubectl = light_cluster.client
-    kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITION))
-    kubectl.run("wait", "--for=condition=Established", f"crd/{PLURAL}.{GROUP}")
+    kubectl.define(f"{PLURAL}.{GROUP}", DEFINITION)
     _wait_until_explained(kubectl)
     kubectl.run("create", "namespace", NAMESPACE)
     with new_client_from_config(str(light_cluster.kubeconfig)) as connection:  # type: ignore[no-untyped-call] # ships half its types

@@ -19,8 +19,7 @@ DEFINITION = Path(__file__).parents[3] / "crds" / f"{GROUP}_{PLURAL}.yaml"
 def definition(light_cluster: LocalProvider) -> Iterator[LocalProvider]:
     """A cluster that knows OpsAgentWorker; it is left without it, for suites that install it."""
     kubectl = light_cluster.client
-    kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITION))
-    kubectl.run("wait", "--for=condition=Established", f"crd/{PLURAL}.{GROUP}")
+    kubectl.define(f"{PLURAL}.{GROUP}", DEFINITION)
     yield light_cluster
     kubectl.run("delete", "-f", str(DEFINITION))
 
