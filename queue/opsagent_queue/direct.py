@@ -27,9 +27,8 @@ class DirectPool(BlockingConnectionPool):
 
     def take_idle(self) -> Connection | None:
         """A connection, which may be broken; none while the next one is still to be made."""
-        if self._waiting or not self._available_connections:
-            return None
-        if not self._available_connections[-1].is_connected:
+        idle = self._available_connections
+        if self._waiting or not idle or not idle[-1].is_connected:
             return None
         return cast("Connection", self.get_available_connection())  # type: ignore[no-untyped-call]
 

@@ -14,16 +14,15 @@ pytestmark = pytest.mark.e2e
 
 
 class Recording:
-    """A screen that remembers; `at_the_top` is called once all workers are ready."""
+    """A screen that remembers; `at_the_top` is called whenever all workers are seen to be ready."""
 
     def __init__(self, at_the_top: Callable[[], None]) -> None:
         self.frames: list[Frame] = []
         self._at_the_top = at_the_top
 
     def show(self, frame: Frame) -> None:
-        before = any(worker.ready == MAX_REPLICAS for worker in self.workers)
         self.frames.append(frame)
-        if frame.worker.ready == MAX_REPLICAS and not before:
+        if frame.worker.ready == MAX_REPLICAS:
             self._at_the_top()
 
     @property

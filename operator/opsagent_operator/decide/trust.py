@@ -56,7 +56,8 @@ def _has_gone_on(memory: Memory, queue: QueueState) -> bool:
     """Whether an empty `queue` is the one in `memory`, worked off since.
 
     The last claim is told by the same data as the tasks. In older data it is an older one; or the same, if
-    none was made since: then what waited has vanished without having been claimed.
+    none was made since: then what waited has vanished without having been claimed. A newer claim may also be
+    of a task that came after a loss: that settles the matter as well, as a task that is seen does.
     """
     before, now = memory.last_claim, queue.last_claim
     if before is None or now is None:

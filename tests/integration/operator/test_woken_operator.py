@@ -31,7 +31,7 @@ def told(idle_world: World) -> World:
 def announce(world: World, count: int) -> None:
     """Tasks as the orchestrator adds them, in one go."""
     tasks = [Task.new(type="monitor", payload={}, assigned_to="ops") for _ in range(count)]
-    with redis.Redis.from_url(world.redis_url) as client, client.pipeline(transaction=True) as to:
+    with redis.Redis.from_url(world.redis_url) as client, client.pipeline() as to:
         for task in tasks:
             to.hset(f"orchestrator:task:{task.task_id}", "data", task.encode())
             to.zadd("orchestrator:tasks", {task.task_id: score(task.priority)})

@@ -36,20 +36,18 @@ async def block(payload: Block) -> None:
         time.sleep(payload.seconds)  # noqa: ASYNC251
 
 
-class Hang(Block):
-    seconds: float = 60.0
-    until: Path
-    """Goes on at once when this file exists."""
+class Hang(Door):
+    begun: Path
+    """Made when it begins; where it exists already, nothing is blocked."""
 
 
 @task("hang")
 async def hang(payload: Hang) -> None:
-    """The same, for as long as the test wants."""
-    end = time.monotonic() + payload.seconds
-    if not payload.path.exists():
-        payload.path.touch()
-        while not payload.until.exists() and time.monotonic() < end:
-            time.sleep(0.01)  # noqa: ASYNC251
+    """Blocks the event loop, once, for as long as the test wants."""
+    if not payload.begun.exists():
+        payload.begun.touch()
+        while not payload.path.exists():
+            time.sleep(0.005)  # noqa: ASYNC251 - the bad habit itself
 
 
 @task("wait")

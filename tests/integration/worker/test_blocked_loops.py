@@ -61,7 +61,7 @@ async def test_a_block_beyond_the_lease_gives_the_tasks_to_others_and_its_report
 
     await eventually(running, what="the neighbour runs")
     end = Door(tmp_path / "end")
-    blocking = await enqueue(queue, "hang", path=str(begun.path), until=str(end.path))
+    blocking = await enqueue(queue, "hang", path=str(end.path), begun=str(begun.path))
     await eventually(begun.path.exists, what="the loop is blocked")
     rescuer = await start_awkward(OPSAGENT_LEASE="60s").started()
 
