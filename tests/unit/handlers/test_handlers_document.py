@@ -40,6 +40,7 @@ def test_the_examples_tests_need_none_of_the_projects_own_plugins() -> None:
         command, cwd=EXAMPLE, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stdout + done.stderr
 
 
 def test_the_examples_object_is_valid() -> None:
